@@ -1,0 +1,53 @@
+# make demo          the worker against pods and a DNS server on loopback
+# make test          every test that this machine can run (REQUIRE=container,cluster makes a skipped suite a failure)
+# make check         formatting, lint, types, import contract
+# make bench         throughput and memory beside a thread pool of requests.post
+# make requirements  pin the dependencies of pyproject.toml again
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: demo test check format bench requirements clean
+
+demo: $(VENV)/runtime
+	@$(BIN)/python -m tests.loopback.demo
+
+test: $(VENV)/development
+	@REQUIRE=$(REQUIRE) $(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/development
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/development
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/development
+	@$(BIN)/python -m tests.bench.throughput $(ARGS)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.x …")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/runtime: requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(VENV)/development: requirements-dev.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@ $(VENV)/runtime
+
+COMPILE := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command "make requirements"
+
+requirements:
+	$(COMPILE) --output-file requirements.txt
+	$(COMPILE) --group dev --constraint requirements.txt --output-file requirements-dev.txt
+
+clean:
+	rm -rf $(VENV) build *.egg-info

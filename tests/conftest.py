@@ -1,0 +1,82 @@
+"""Suites that need something a machine may lack are skipped there, and named at the end.
+
+`REQUIRE=container,cluster` in the environment makes the lack a failure.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+
+
+def _answers(*command: str) -> str | None:
+    """Why the command cannot be carried out, or None."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except FileNotFoundError:
+        return f"there is no {command[0]}"
+    except subprocess.TimeoutExpired:
+        return f"`{' '.join(command)}` does not end"
+    lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+    return f"`{' '.join(command)}` says: {lines[-1]}" if done.returncode else None
+
+
+def _lacks_cluster() -> str | None:
+    if not os.environ.get("KUBECONFIG"):
+        return "KUBECONFIG names no cluster"
+    return _answers("kubectl", "get", "--raw", "/readyz")
+
+
+# What each suite needs: a function that says what is missing, or None.
+NEEDS: dict[str, Callable[[], str | None]] = {
+    "container": functools.cache(lambda: _answers("docker", "version")),
+    "cluster": functools.cache(_lacks_cluster),
+}
+
+
+def _suite(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0]
+
+
+def _required() -> set[str]:
+    return {name for name in os.environ.get("REQUIRE", "").split(",") if name}
+
+
+def pytest_configure() -> None:
+    unknown = _required() - NEEDS.keys()
+    if unknown:
+        raise pytest.UsageError(
+            f"REQUIRE={','.join(sorted(unknown))}: no such suite; there are {', '.join(NEEDS)}"
+        )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    suite = _suite(item)
+    lack = NEEDS[suite]() if suite in NEEDS else None
+    if lack and suite in _required():
+        pytest.fail(f"REQUIRE={suite}, but {lack}", pytrace=False)
+    if lack:
+        pytest.skip(f"the {suite} suite: {lack}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = {
+        report.nodeid.split("/")[1]
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report, pytest.TestReport)
+    }
+    lacks = [(suite, NEEDS[suite]()) for suite in NEEDS if suite in skipped]
+    if lacks:
+        terminalreporter.section("suites that did not run")
+        for suite, lack in lacks:
+            terminalreporter.write_line(f"{suite}: {lack}")
+        terminalreporter.write_line(
+            f"REQUIRE={','.join(suite for suite, _ in lacks)} makes this a failure"
+        )

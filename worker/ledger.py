@@ -1,0 +1,350 @@
+"""The core of the rounds: who is owed a call, who is gone, how long to wait, what came of it.
+
+Pure: no clock, socket, thread or log. What happened is recorded with the time at which it
+happened, and `next_step` says what to do now; `broadcast` does it. See docs/how-it-works.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from worker.model import (
+    Answer,
+    Broadcast,
+    BroadcastReport,
+    CallError,
+    CallResult,
+    Endpoint,
+    EndpointReport,
+    Outcome,
+    Reason,
+    ResolutionFailure,
+    Verdict,
+)
+
+Ending = Literal["confirmed", "settle", "deadline", "stopped", "not_headless"]
+WaitReason = Literal["backoff", "cached_answer", "min_pods", "no_answer"]
+
+# A cache counts whole seconds: two answers closer than this may be one copy (RFC 1035, 3.2.1).
+TTL_ROUNDING_SECONDS = 1.0
+# First question after an answer: late enough to be a newer one where nothing caches.
+ASK_AGAIN_SECONDS = 1.02
+ASK_AGAIN_MAX_SECONDS = 5.0
+
+RETRIED_STATUS_CODES = frozenset({408, 425, 429})
+NEVER_RETRIED: frozenset[CallError] = frozenset({"redirect", "tls", "body_mismatch"})
+NOT_ACCEPTED: frozenset[CallError] = frozenset(
+    {"connect_refused", "connect_timeout", "unreachable"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Resolve the Service's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Call these endpoints, then `end_round`."""
+
+    endpoints: tuple[Endpoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Do nothing for a while."""
+
+    seconds: float
+    reason: WaitReason
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """It is over."""
+
+    ending: Ending
+
+
+Step = Ask | Call | Wait | Finish
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How an answer differs from the one before; `newer` than the one the calls were made from."""
+
+    endpoints: int
+    newcomers: int
+    left: int
+    newer: bool | None
+    nobody: bool  # nobody is listed where somebody should be
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """The how-manieth call to its endpoint this was, and the wait before the next, if any."""
+
+    attempt: int
+    retry_in_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of one endpoint."""
+
+    listed_in: Answer
+    attempts: int = 0
+    acknowledged: bool = False
+    reached: bool = False  # something else than "no connection was accepted" happened to a call
+    last: CallResult | None = None
+    call_again_at: float = 0.0
+
+
+def is_newer(answer: Answer, other: Answer) -> bool:
+    """Whether `answer` cannot be the cached copy that `other` was."""
+    if answer.ttl_seconds == 0 and other.ttl_seconds != 0:
+        return False  # some caches count down to 0 and serve that for a while
+    return answer.expires_earliest_at > other.expires_latest_at + TTL_ROUNDING_SECONDS
+
+
+def is_retried(result: CallResult) -> bool:
+    """Whether another call may turn this failure into an acknowledgement."""
+    if result.error_type == "status":
+        status_code = result.status_code or 0
+        return not 400 <= status_code < 500 or status_code in RETRIED_STATUS_CODES
+    return result.error_type not in NEVER_RETRIED
+
+
+def backoff_seconds(broadcast: Broadcast, attempts: int, retry_after: float | None) -> float:
+    """The wait after so many failed calls; a Retry-After raises it, up to the maximum."""
+    doubled = broadcast.backoff_initial_seconds * 2.0 ** min(attempts - 1, 60)
+    return min(max(doubled, retry_after or 0.0), broadcast.backoff_max_seconds)
+
+
+class Ledger:
+    """One broadcast's books. `started_at` and every `now` are of one monotonic clock."""
+
+    def __init__(self, broadcast: Broadcast, started_at: float) -> None:
+        self._broadcast = broadcast
+        self._started_at = started_at
+        self._deadline_at = started_at + broadcast.deadline_seconds
+        self._patience_ends_at = started_at + broadcast.settle_seconds
+        self._ask_at: float | None = started_at  # None: patience is spent
+        self._entries: dict[Endpoint, Entry] = {}
+        self._answer: Answer | None = None  # the last good one
+        self._baseline: Answer | None = None  # what a newer answer must be newer than
+        self._failure: ResolutionFailure | None = None  # of the last question
+        self._uncalled = False  # no calls were made from the answer yet
+        self._quiet_questions = 0
+        self._stopped = False
+        self._ending: Ending | None = None
+        self.rounds = 0
+        self.calls = 0
+
+    @property
+    def deadline_at(self) -> float:
+        return self._deadline_at
+
+    # --- what to do ---------------------------------------------------------------------------
+
+    def next_step(self, now: float) -> Step:
+        ending = self._find_ending(now)
+        if ending:
+            self._ending = ending
+            return Finish(ending)
+        if self._uncalled and (owed := self._owed()):
+            return Call(owed)
+        assert self._ask_at is not None  # else patience is spent, which is an ending
+        if now < self._ask_at:
+            return Wait(min(self._ask_at, self._deadline_at) - now, self._wait_reason())
+        return Ask()
+
+    def _find_ending(self, now: float) -> Ending | None:
+        if self._failure and self._failure.error_type == "not_headless":
+            return "not_headless"
+        callable_now = self._uncalled and bool(self._owed())
+        if not callable_now and self._confirmed() and not self._too_few():
+            return "confirmed"
+        if self._stopped:
+            return "stopped"
+        if now >= self._deadline_at:
+            return "deadline"
+        if not callable_now and self._ask_at is None:
+            return "settle"
+        return None
+
+    def _owed(self) -> tuple[Endpoint, ...]:
+        """The endpoints of the last answer that another call may still win over, in its order."""
+        return tuple(endpoint for endpoint in self._listed() if self._owes(self._entries[endpoint]))
+
+    def _listed(self) -> list[Endpoint]:
+        addresses = self._answer.addresses if self._answer else ()
+        return [Endpoint(address, self._broadcast.port) for address in addresses]
+
+    def _owes(self, entry: Entry) -> bool:
+        return (
+            entry.listed_in is self._answer
+            and not entry.acknowledged
+            and entry.attempts < self._broadcast.attempts
+            and (entry.last is None or is_retried(entry.last))
+        )
+
+    def _confirmed(self) -> bool:
+        return (
+            self._failure is None
+            and self._answer is not None
+            and self._baseline is not None
+            and is_newer(self._answer, self._baseline)
+            and not self._owed()
+        )
+
+    def _too_few(self) -> bool:
+        """Whether fewer than min_pods acknowledged or are listed: somebody may be yet to come."""
+        present = sum(e.acknowledged or e.listed_in is self._answer for e in self._entries.values())
+        return present < self._broadcast.min_pods
+
+    def _wait_reason(self) -> WaitReason:
+        if self._failure or (self._too_few() and not self._listed()):
+            return "no_answer"
+        if self._owed():
+            return "backoff"
+        return "min_pods" if self._too_few() else "cached_answer"
+
+    # --- what happened ------------------------------------------------------------------------
+
+    def record_answer(self, answer: Answer, now: float) -> Change:
+        self.rounds += 1
+        self._failure = None
+        self._uncalled = True
+        previous, self._answer = self._answer, answer
+        left = sum(entry.listed_in is previous for entry in self._entries.values())
+        newcomers = 0
+        for endpoint in self._listed():
+            entry = self._entries.get(endpoint)
+            newcomers += entry is None
+            left -= entry is not None and entry.listed_in is previous
+            self._entries[endpoint] = replace(entry, listed_in=answer) if entry else Entry(answer)
+        newer = is_newer(answer, self._baseline) if self._baseline else None
+        if not self._owed():
+            self._baseline = self._baseline or answer
+            if previous and not is_newer(answer, previous):  # a cached copy: until it expires
+                self._ask(answer.expires_latest_at + ASK_AGAIN_SECONDS, now)
+            else:
+                self._ask(now + self._pause(), now)
+        nobody = not answer.addresses and self._too_few()
+        return Change(len(answer.addresses), newcomers, left, newer, nobody)
+
+    def record_failure(self, failure: ResolutionFailure, now: float) -> None:
+        self.rounds += 1
+        self._failure = failure
+        self._uncalled = False
+        self._ask(now + self._pause(), now)
+
+    def record_call(self, result: CallResult, now: float) -> Booked:
+        self.calls += 1
+        before = self._entries[result.endpoint]
+        entry = Entry(
+            listed_in=before.listed_in,
+            attempts=before.attempts + 1,
+            acknowledged=result.error_type is None,
+            reached=before.reached or result.error_type not in NOT_ACCEPTED,
+            last=replace(result, response_body=None) if result.response_body else result,
+        )
+        seconds = None
+        if self._owes(entry):
+            seconds = backoff_seconds(self._broadcast, entry.attempts, result.retry_after_seconds)
+            entry = replace(entry, call_again_at=now + seconds)
+        self._entries[result.endpoint] = entry
+        return Booked(entry.attempts, seconds)
+
+    def end_round(self, now: float) -> None:
+        """Books that all calls of a `Call` step are over."""
+        assert self._answer is not None  # calls are made from an answer
+        answered_at = self._answer.expires_latest_at - self._answer.ttl_seconds
+        # Of several caches, one may list fewer and expire earlier. Whichever copy the calls were
+        # made from, seeing one of them again proves nothing, so the latest is what counts.
+        if not self._baseline or self._answer.expires_latest_at > self._baseline.expires_latest_at:
+            self._baseline = self._answer
+        self._uncalled = False
+        self._quiet_questions = 0
+        waits = [entry.call_again_at for entry in self._entries.values() if self._owes(entry)]
+        self._patience_ends_at = max([now, *waits]) + self._broadcast.settle_seconds
+        if waits:
+            self._ask_at = max(waits)
+        else:
+            self._ask(answered_at + self._pause(), now)
+
+    def record_stop(self) -> None:
+        """Books that a stop signal arrived: no new call starts, who is owed one is cancelled."""
+        self._stopped = True
+
+    def _ask(self, at: float, now: float) -> None:
+        """Sets the time of the next question; once more when patience ends, then never again."""
+        self._ask_at = min(at, self._patience_ends_at) if now < self._patience_ends_at else None
+
+    def _pause(self) -> float:
+        """Seconds between two questions, more as it drags on."""
+        pause = min(ASK_AGAIN_SECONDS * 2.0**self._quiet_questions, ASK_AGAIN_MAX_SECONDS)
+        self._quiet_questions = min(self._quiet_questions + 1, 10)
+        return pause
+
+    # --- what came of it ----------------------------------------------------------------------
+
+    def report(self, now: float) -> BroadcastReport:
+        """What the broadcast came to, once `next_step` has said Finish."""
+        endpoints = tuple(self._judge(endpoint, e) for endpoint, e in self._entries.items())
+        counts = Counter(report.verdict for report in endpoints)
+        reason = self._find_reason(counts, any(e.error_type == "deadline" for e in endpoints))
+        outcome: Outcome = "complete"
+        if reason:
+            outcome = "partial" if counts["acknowledged"] else "failed"
+        return BroadcastReport(
+            name=self._broadcast.name,
+            outcome=outcome,
+            reason=reason,
+            endpoints=endpoints,
+            rounds=self.rounds,
+            calls=self.calls,
+            confirmed=self._confirmed(),
+            duration_seconds=now - self._started_at,
+        )
+
+    def _judge(self, endpoint: Endpoint, entry: Entry) -> EndpointReport:
+        verdict: Verdict = "failed"
+        error_type = entry.last.error_type if entry.last else None
+        listed = entry.listed_in is self._answer
+        if entry.acknowledged:
+            verdict = "acknowledged"
+        elif error_type == "cancelled" or (self._ending == "stopped" and self._owes(entry)):
+            verdict = "cancelled"
+        elif self._ending == "deadline" and self._owes(entry):
+            error_type = "deadline"
+        elif not listed and self._is_gone(entry):
+            verdict = "gone"
+        left_dns = verdict == "failed" and not listed
+        return EndpointReport(endpoint, verdict, entry.attempts, error_type, left_dns, entry.last)
+
+    def _is_gone(self, entry: Entry) -> bool:
+        """Whether a newer answer than the last that listed it misses one that never accepted."""
+        assert self._answer is not None  # somebody is known, so somebody was listed
+        return not entry.reached and is_newer(self._answer, entry.listed_in)
+
+    def _find_reason(self, counts: Counter[Verdict], deadline_hit: bool) -> Reason | None:
+        """Why the broadcast is not complete, or None if it is."""
+        if self._failure and self._failure.error_type == "not_headless":
+            return "not_headless"
+        short = counts["acknowledged"] < self._broadcast.min_pods or self._answer is None
+        if counts["cancelled"] or (self._ending == "stopped" and short and not counts["failed"]):
+            return "cancelled"
+        if counts["failed"]:
+            if deadline_hit:
+                return "deadline"
+            return "some_calls_failed" if counts["acknowledged"] else "all_calls_failed"
+        if not short:
+            return None
+        if counts["acknowledged"]:
+            return "min_pods"
+        if self._failure:
+            return self._failure.error_type
+        return "no_pods" if self._answer else "deadline"

@@ -1,0 +1,220 @@
+"""The records that pass between rooms. They are frozen and decide nothing.
+
+What to do about a record is decided in `ledger`; how it is made is the business of `config`
+(Config), `discovery` (Answer), `transport` (CallResult) and `report` (RunReport).
+Times called `*_at` are seconds of the monotonic clock; durations are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+CallError = Literal[
+    "connect_refused",
+    "connect_timeout",
+    "unreachable",
+    "timeout",
+    "connection_reset",
+    "tls",
+    "protocol",
+    "redirect",
+    "status",
+    "body_mismatch",
+    "deadline",
+    "cancelled",
+    "local",
+]
+ResolutionError = Literal[
+    "no_pods", "not_headless", "dns_servfail", "dns_refused", "dns_timeout", "dns_truncated"
+]
+Reason = (
+    ResolutionError
+    | Literal["all_calls_failed", "some_calls_failed", "min_pods", "deadline", "cancelled"]
+)
+Outcome = Literal["complete", "partial", "failed"]
+Verdict = Literal["acknowledged", "failed", "gone", "cancelled"]
+IpFamily = Literal["auto", "ipv4", "ipv6"]
+
+
+class Endpoint(NamedTuple):
+    """One pod's address."""
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return (
+            f"[{self.address}]:{self.port}"
+            if ":" in self.address
+            else f"{self.address}:{self.port}"
+        )
+
+
+# --- configuration ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """Either a bearer token or a user name and password (RFC 6750, RFC 7617)."""
+
+    bearer: str | None = field(default=None, repr=False)
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What verifies a pod's certificate, and the certificate shown to it. Paths are absolute."""
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    server_name: str | None = None
+    insecure_skip_verify: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """What counts as an acknowledgement."""
+
+    status_codes: frozenset[int] = frozenset(range(200, 300))
+    body_contains: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """One entry of the YAML list: one request for one headless Service.
+
+    `host` is the Service's name as the URL spells it, the trailing dot of an absolute name
+    included; `port` is the containers' port. Header values may be secrets.
+    """
+
+    name: str
+    url: str
+    https: bool
+    host: str
+    port: int
+    ip_family: IpFamily = "auto"
+    method: str = "POST"
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    content_type: str | None = None  # of `json`; a Content-Type header overrides it
+    auth: Auth | None = None
+    tls: Tls = Tls()
+    expect: Expect = Expect()
+    concurrency: int = 16
+    stagger_seconds: float = 0.0
+    connect_timeout_seconds: float = 2.0
+    timeout_seconds: float = 10.0
+    attempts: int = 5
+    backoff_initial_seconds: float = 1.0
+    backoff_max_seconds: float = 15.0
+    settle_seconds: float = 40.0
+    deadline_seconds: float = 300.0
+    min_pods: int = 1
+    log_response: bool = False
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All broadcasts of all files, in file order, and every secret value that they hold."""
+
+    files: tuple[str, ...]
+    broadcasts: tuple[Broadcast, ...]
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+
+
+# --- discovery ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One DNS answer; without addresses it is NXDOMAIN or NODATA.
+
+    A TTL is a whole number that a cache counts down, so when the answer expires is known only to
+    lie between `expires_earliest_at` (query sent + TTL) and `expires_latest_at` (arrival + TTL),
+    plus the second that the cache may have rounded off.
+    """
+
+    qname: str
+    addresses: tuple[str, ...]  # no duplicates, in numerical order
+    ttl_seconds: int
+    expires_earliest_at: float
+    expires_latest_at: float
+    rcode: Literal["NOERROR", "NXDOMAIN"] = "NOERROR"
+
+
+@dataclass(frozen=True, slots=True)
+class ResolutionFailure:
+    """Why there is no answer."""
+
+    qname: str
+    error_type: ResolutionError
+    error_message: str
+
+
+# --- calls --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """What became of one HTTP request to one endpoint. No error_type: it was acknowledged.
+
+    `connect_seconds` is absent when no connection was accepted. `retry_after_seconds`, `allow`
+    and `server` are the response's header fields of those names.
+    """
+
+    endpoint: Endpoint
+    span_id: str
+    duration_seconds: float
+    connect_seconds: float | None = None
+    status_code: int | None = None
+    error_type: CallError | None = None
+    error_message: str | None = None
+    retry_after_seconds: float | None = None
+    allow: str | None = None
+    server: str | None = None
+    response_body: bytes | None = None
+
+
+# --- reports ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointReport:
+    """What one endpoint came to. `last` is its last failed call, if any."""
+
+    endpoint: Endpoint
+    verdict: Verdict
+    attempts: int
+    error_type: CallError | None = None
+    left_dns: bool = False
+    last: CallResult | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BroadcastReport:
+    """What one broadcast came to. seen = acknowledged + failed + gone + cancelled."""
+
+    name: str
+    outcome: Outcome
+    reason: Reason | None
+    endpoints: tuple[EndpointReport, ...]
+    rounds: int
+    calls: int
+    confirmed: bool
+    duration_seconds: float
+
+    def count(self, verdict: Verdict) -> int:
+        return sum(report.verdict == verdict for report in self.endpoints)
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What the whole run came to."""
+
+    broadcasts: tuple[BroadcastReport, ...]
+    duration_seconds: float
+    stop_signal: int | None = None

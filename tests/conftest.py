@@ -29,8 +29,9 @@ def _answers(*command: str) -> str | None:
 
 
 def _lacks_cluster() -> str | None:
-    if not os.environ.get("KUBECONFIG"):
-        return "KUBECONFIG names no cluster"
+    for name, what in (("KUBECONFIG", "no cluster"), ("IMAGE", "no image that the cluster has")):
+        if not os.environ.get(name):
+            return f"{name} names {what}"
     return _answers("kubectl", "get", "--raw", "/readyz")
 
 

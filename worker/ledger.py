@@ -102,9 +102,7 @@ class Entry:
 
 
 def is_newer(answer: Answer, other: Answer) -> bool:
-    """Whether `answer` cannot be the cached copy that `other` was."""
-    if answer.ttl_seconds == 0 and other.ttl_seconds != 0:
-        return False  # some caches count down to 0 and serve that for a while
+    """Whether `answer` cannot be the cached copy that `other` was, by their times of expiry."""
     return answer.expires_earliest_at > other.expires_latest_at + TTL_ROUNDING_SECONDS
 
 
@@ -135,6 +133,7 @@ class Ledger:
         self._answer: Answer | None = None  # the last good one
         self._baseline: Answer | None = None  # what a newer answer must be newer than
         self._failure: ResolutionFailure | None = None  # of the last question
+        self._longest_ttl = 0
         self._uncalled = False  # no calls were made from the answer yet
         self._quiet_questions = 0
         self._stopped = False
@@ -195,9 +194,14 @@ class Ledger:
             self._failure is None
             and self._answer is not None
             and self._baseline is not None
-            and is_newer(self._answer, self._baseline)
+            and self._is_newer(self._answer, self._baseline)
             and not self._owed()
         )
+
+    def _is_newer(self, answer: Answer, other: Answer) -> bool:
+        """As `is_newer`, but for caches that count down to 0 and then serve that for a while."""
+        stale = answer.ttl_seconds == 0 and self._longest_ttl > 0
+        return not stale and is_newer(answer, other)
 
     def _too_few(self) -> bool:
         """Whether fewer than min_pods acknowledged or are listed: somebody may be yet to come."""
@@ -225,10 +229,11 @@ class Ledger:
             newcomers += entry is None
             left -= entry is not None and entry.listed_in is previous
             self._entries[endpoint] = replace(entry, listed_in=answer) if entry else Entry(answer)
-        newer = is_newer(answer, self._baseline) if self._baseline else None
+        self._longest_ttl = max(self._longest_ttl, answer.ttl_seconds)
+        newer = self._is_newer(answer, self._baseline) if self._baseline else None
         if not self._owed():
             self._baseline = self._baseline or answer
-            if previous and not is_newer(answer, previous):  # a cached copy: until it expires
+            if previous and not self._is_newer(answer, previous):  # a cached copy: until it expires
                 self._ask(answer.expires_latest_at + ASK_AGAIN_SECONDS, now)
             else:
                 self._ask(now + self._pause(), now)
@@ -328,7 +333,7 @@ class Ledger:
     def _is_gone(self, entry: Entry) -> bool:
         """Whether a newer answer than the last that listed it misses one that never accepted."""
         assert self._answer is not None  # somebody is known, so somebody was listed
-        return not entry.reached and is_newer(self._answer, entry.listed_in)
+        return not entry.reached and self._is_newer(self._answer, entry.listed_in)
 
     def _find_reason(self, counts: Counter[Verdict], deadline_hit: bool) -> Reason | None:
         """Why the broadcast is not complete, or None if it is."""

@@ -1,0 +1,180 @@
+"""Exit codes, levels, the summary, and hints, from records alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from worker import report
+from worker.model import (
+    Broadcast,
+    BroadcastReport,
+    CallError,
+    CallResult,
+    Endpoint,
+    EndpointReport,
+    Outcome,
+    RunReport,
+    Verdict,
+)
+
+BROADCAST = Broadcast(
+    name="clear",
+    url="http://web.shop:8080/clear",
+    https=False,
+    host="web.shop",
+    port=8080,
+    method="PURGE",
+)
+
+
+def endpoint(number: int, verdict: Verdict, error: CallError | None, **last: Any) -> EndpointReport:
+    address = Endpoint(f"10.0.0.{number}", 8080)
+    call = CallResult(address, "0" * 16, 0.1, error_type=error, **last) if error else None
+    return EndpointReport(address, verdict, 1, error, last=call)
+
+
+def broadcast_report(*endpoints: EndpointReport, **changes: Any) -> BroadcastReport:
+    fields: dict[str, Any] = {
+        "name": "clear",
+        "outcome": "failed",
+        "reason": "all_calls_failed",
+        "endpoints": endpoints,
+        "rounds": 2,
+        "calls": 3,
+        "confirmed": True,
+        "duration_seconds": 1.5,
+    }
+    return BroadcastReport(**fields | changes)
+
+
+ACKNOWLEDGED = endpoint(1, "acknowledged", None)
+FAILED = endpoint(2, "failed", "timeout")
+GONE = endpoint(3, "gone", "connect_refused")
+CANCELLED = endpoint(4, "cancelled", None)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "stop_signal", "exit_code"),
+    [
+        (["complete", "complete"], None, 0),
+        (["complete", "partial"], None, 3),
+        (["failed", "partial", "complete"], None, 4),
+        (["complete"], 15, 143),
+        (["failed"], 2, 130),
+    ],
+)
+def test_exit_codes(outcomes: list[Outcome], stop_signal: int | None, exit_code: int) -> None:
+    reports = tuple(broadcast_report(outcome=outcome) for outcome in outcomes)
+    assert report.run_exit_code(RunReport(reports, 1.0, stop_signal)) == exit_code
+
+
+@pytest.mark.parametrize(
+    ("changes", "endpoints", "level"),
+    [
+        ({"outcome": "complete"}, [ACKNOWLEDGED], "info"),
+        ({"outcome": "complete", "confirmed": False}, [ACKNOWLEDGED], "warning"),
+        ({"outcome": "complete"}, [ACKNOWLEDGED, GONE], "warning"),
+        ({"outcome": "partial"}, [ACKNOWLEDGED, FAILED], "error"),
+        ({"outcome": "failed"}, [], "error"),
+    ],
+)
+def test_levels(changes: dict[str, Any], endpoints: list[EndpointReport], level: str) -> None:
+    assert report.level(broadcast_report(*endpoints, **changes)) == level
+
+
+def test_the_summary_adds_up() -> None:
+    run = RunReport(
+        (
+            broadcast_report(ACKNOWLEDGED, outcome="complete"),
+            broadcast_report(ACKNOWLEDGED, FAILED, GONE, CANCELLED, outcome="partial"),
+            broadcast_report(FAILED, outcome="failed"),
+        ),
+        7.5,
+    )
+    assert report.summary(run) == {
+        "outcome": "failed",
+        "exit_code": 4,
+        "broadcasts_complete": 1,
+        "broadcasts_partial": 1,
+        "broadcasts_failed": 1,
+        "seen": 6,
+        "acknowledged": 2,
+        "failed": 2,
+        "gone": 1,
+        "cancelled": 1,
+        "duration_seconds": 7.5,
+    }
+    assert report.run_level(run) == "error"
+
+
+def test_the_first_20_failures_are_listed() -> None:
+    failed = [endpoint(number, "failed", "timeout") for number in range(1, 22)]
+    listed = report.failed_endpoints(broadcast_report(ACKNOWLEDGED, *failed[:20]))
+    assert listed == ", ".join(f"10.0.0.{number}:8080 timeout" for number in range(1, 21))
+    assert report.failed_endpoints(broadcast_report(*failed)) == f"{listed}, …"
+    assert report.failed_endpoints(broadcast_report(ACKNOWLEDGED, GONE)) is None
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "changes", "expected"),
+    [
+        (
+            [],
+            {"reason": "no_pods"},
+            "does the Service's selector match pods, are they ready, is the name right? "
+            "kubectl get endpointslices -l kubernetes.io/service-name=web",
+        ),
+        (
+            [],
+            {"reason": "not_headless"},
+            "give the Service clusterIP: None, or name a second Service that has it",
+        ),
+        (
+            [endpoint(1, "failed", "connect_refused"), GONE],
+            {},
+            "a headless Service maps no ports: is 8080 the container's port?",
+        ),
+        (
+            [endpoint(1, "failed", "connect_timeout")],
+            {},
+            "does a NetworkPolicy keep this pod from the others?",
+        ),
+        (
+            [endpoint(1, "failed", "status", status_code=405, allow="GET, POST")],
+            {},
+            "the method is PURGE, and the pods allow GET, POST: set method",
+        ),
+        (
+            [endpoint(1, "failed", "status", status_code=405)],
+            {},
+            "the method is PURGE, and the pods do not allow that: set method",
+        ),
+        (
+            [
+                endpoint(1, "failed", "status", status_code=400),
+                endpoint(2, "failed", "status", status_code=421),
+            ],
+            {},
+            "does the app check the Host header? set headers.Host to the name that it expects",
+        ),
+        (
+            [endpoint(1, "failed", "status", status_code=404, server="istio-envoy")],
+            {},
+            "the mesh's proxy answered, not the app: set headers.Host to a name it routes",
+        ),
+        ([endpoint(1, "failed", "status", status_code=404, server="nginx")], {}, None),
+        ([endpoint(1, "failed", "status", status_code=500)], {}, None),
+        ([endpoint(1, "failed", "timeout"), endpoint(2, "failed", "connect_refused")], {}, None),
+        ([endpoint(2, "failed", "connect_refused"), ACKNOWLEDGED], {}, None),
+        ([endpoint(2, "failed", "connect_timeout"), ACKNOWLEDGED], {}, None),
+        ([endpoint(1, "failed", "tls")], {}, None),
+        ([EndpointReport(Endpoint("10.0.0.9", 8080), "failed", 0, "deadline")], {}, None),
+        ([ACKNOWLEDGED], {"outcome": "complete", "reason": None}, None),
+    ],
+)
+def test_hints(
+    endpoints: list[EndpointReport], changes: dict[str, Any], expected: str | None
+) -> None:
+    assert report.hint(BROADCAST, broadcast_report(*endpoints, **changes)) == expected

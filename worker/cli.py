@@ -1,0 +1,230 @@
+"""Commands and wiring, and the one place where an exception becomes an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from worker import __version__, broadcast, config, report
+from worker.arguments import Options, UsageError, parse
+from worker.discovery import Lookup
+from worker.logs import LEVELS, Log, Masker, Sink, configure, summary_line
+from worker.model import Broadcast, Config, ResolutionFailure, RunReport
+from worker.request import prepare
+from worker.resolvconf import ResolvConf
+from worker.resolvconf import parse as parse_resolv_conf
+from worker.source import ConfigInvalid
+from worker.stop import Stop, Stopped
+from worker.transport import Transport
+from worker.world import LiveWorld
+
+STDOUT = 1
+PLAN_SECONDS = 30.0
+WORKER_FIELDS = {
+    "worker_pod": "POD_NAME",
+    "worker_namespace": "POD_NAMESPACE",
+    "worker_node": "NODE_NAME",
+    "worker_job": "JOB_NAME",
+}
+
+
+def main(arguments: Sequence[str], environment: Mapping[str, str], stop: Stop) -> int:
+    """Carries out one command. Returns the exit code."""
+    try:
+        options = parse(arguments, environment)
+    except UsageError as error:
+        print(f"python -m worker: {error}\nTry python -m worker --help", file=sys.stderr)  # noqa: T201
+        return report.EXIT_USAGE
+    if options.command == "run":
+        return Run(options, environment, stop).main()
+    try:
+        match options.command:
+            case "check":
+                return _check(options, environment)
+            case "plan":
+                return _plan(options, environment, stop)
+            case "schema":
+                _print(json.dumps(config.json_schema(), indent=2))
+                return 0
+    except ConfigInvalid as invalid:
+        for each in invalid.errors:
+            print(each, file=sys.stderr)  # noqa: T201
+        return report.EXIT_USAGE
+    except Stopped:
+        return report.EXIT_SIGNAL_BASE + stop.signals[0]
+
+
+def _load(options: Options, environment: Mapping[str, str]) -> Config:
+    """Raises ConfigInvalid."""
+    loaded = config.load(options.config, environment)
+    return config.select(loaded, options.broadcast, options.tag)
+
+
+def _resolv_conf(options: Options) -> ResolvConf:
+    try:
+        text = Path(options.resolv_conf).read_text(errors="replace")
+    except FileNotFoundError:
+        text = ""  # as the C library has it
+    conf = parse_resolv_conf(text)
+    return replace(conf, nameservers=options.nameservers) if options.nameservers else conf
+
+
+class Run:
+    """The run command: from `run.started` to `run.finished`, whatever happens between them."""
+
+    def __init__(self, options: Options, environment: Mapping[str, str], stop: Stop) -> None:
+        self._options = options
+        self._environment = environment
+        self._stop = stop
+        self._sink = Sink(STDOUT)
+        self._run_id = os.urandom(16).hex()  # also the trace id of its calls
+        self._started_at = time.monotonic()
+        self._masker = Masker(())
+        self._log = self._configure()
+
+    def main(self) -> int:
+        try:
+            run = self._broadcast_all(self._load())
+            level, summary = report.run_level(run), report.summary(run)
+        except ConfigInvalid as invalid:
+            level, summary = "error", self._report_invalid(invalid)
+        except Exception as error:  # noqa: BLE001 - the boundary: a bug becomes an exit code here
+            level, summary = "error", self._report_crash(error)
+        self._log.log(LEVELS[level], "run.finished", **summary)
+        self._write_termination_log(summary)
+        if self._sink.lost:
+            print("the log could not be written to standard output", file=sys.stderr)  # noqa: T201
+            return int(summary["exit_code"]) or report.EXIT_BUG
+        return int(summary["exit_code"])
+
+    def _configure(self) -> Log:
+        options = self._options
+        log_format = options.log_format or ("console" if os.isatty(STDOUT) else "json")
+        log = configure(self._sink, log_format, options.log_level, self._masker)
+        return log.bind(run_id=self._run_id)
+
+    def _load(self) -> Config:
+        loaded = _load(self._options, self._environment)
+        self._masker = Masker(loaded.secrets)
+        self._log = self._configure()
+        return loaded
+
+    def _broadcast_all(self, loaded: Config) -> RunReport:
+        worker = {field: self._environment.get(name) for field, name in WORKER_FIELDS.items()}
+        self._log.info(
+            "run.started",
+            version=__version__,
+            config_files=", ".join(loaded.files),
+            broadcasts=len(loaded.broadcasts),
+            **{field: value for field, value in worker.items() if value},
+        )
+        conf = _resolv_conf(self._options)
+        worlds = [(entry, self._world(entry, conf)) for entry in loaded.broadcasts]
+        reports = [broadcast.run(entry, world, self._log) for entry, world in worlds]
+        return RunReport(
+            broadcasts=tuple(reports),
+            duration_seconds=time.monotonic() - self._started_at,
+            stop_signal=self._stop.signals[0] if self._stop.requested else None,
+        )
+
+    def _world(self, entry: Broadcast, conf: ResolvConf) -> LiveWorld:
+        return LiveWorld(
+            entry,
+            Lookup(entry.host, entry.ip_family, conf, self._stop),
+            Transport(entry, trace_id=self._run_id),
+            self._stop,
+            self._options.grace_seconds,
+            self._note_stop,
+        )
+
+    def _note_stop(self, number: int) -> None:
+        self._log.warning("shutdown.requested", signal=signal.Signals(number).name)
+
+    def _report_invalid(self, invalid: ConfigInvalid) -> dict[str, Any]:
+        for error in invalid.errors:
+            self._log.error(
+                "config.invalid",
+                config_file=error.file,
+                line=error.line,
+                column=error.column,
+                key=error.key,
+                error_message=error.message,
+            )
+        return self._failure(report.EXIT_USAGE, f"configuration: {invalid.errors[0]}")
+
+    def _report_crash(self, error: Exception) -> dict[str, Any]:
+        error_type = type(error).__name__
+        stack = "".join(traceback.format_tb(error.__traceback__))
+        self._log.error("run.crashed", error_type=error_type, error_message=str(error), stack=stack)
+        return self._failure(report.EXIT_BUG, f"{error_type}: {error}")
+
+    def _failure(self, exit_code: int, error_message: str) -> dict[str, Any]:
+        return {
+            "outcome": "failed",
+            "exit_code": exit_code,
+            "error_message": error_message,
+            "duration_seconds": time.monotonic() - self._started_at,
+        }
+
+    def _write_termination_log(self, summary: dict[str, Any]) -> None:
+        """For `kubectl describe pod`. The kubelet creates the file; elsewhere there is none.
+
+        https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
+        """
+        try:
+            descriptor = os.open(self._options.termination_log, os.O_WRONLY | os.O_TRUNC)
+        except OSError:
+            return
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(summary_line(summary | {"run_id": self._run_id}, self._masker))
+
+
+def _print(text: str) -> None:
+    print(text)  # noqa: T201
+
+
+def _check(options: Options, environment: Mapping[str, str]) -> int:
+    loaded = _load(options, environment)
+    longest = 0.0
+    for entry in loaded.broadcasts:
+        # The last call may start just before the deadline.
+        seconds = entry.deadline_seconds + entry.timeout_seconds
+        longest += seconds
+        _print(
+            f"{entry.name}: {entry.method} {entry.url}\n"
+            f"  {entry.concurrency} at once, at most {entry.attempts} calls to an endpoint, "
+            f"{entry.timeout_seconds:g} s each; at least {entry.min_pods} pods; "
+            f"at most {seconds:g} s"
+        )
+    _print(f"{len(loaded.broadcasts)} broadcasts; a run takes at most {longest:g} s")
+    return 0
+
+
+def _plan(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
+    loaded = _load(options, environment)
+    masker = Masker(loaded.secrets)
+    conf = _resolv_conf(options)
+    failed = False
+    for entry in loaded.broadcasts:
+        lookup = Lookup(entry.host, entry.ip_family, conf, stop)
+        answer = lookup.ask(time.monotonic() + PLAN_SECONDS)
+        if isinstance(answer, ResolutionFailure):
+            failed = True
+            _print(f"{entry.name}: {answer.qname}: {answer.error_type}: {answer.error_message}\n")
+            continue
+        failed |= len(answer.addresses) < entry.min_pods
+        request = prepare(entry, trace_id="0" * 32).to_bytes(span_id="0" * 16)
+        text = masker.mask(request.decode(errors="replace"))
+        _print(f"{entry.name}: {answer.qname}, TTL {answer.ttl_seconds} s, {answer.rcode}")
+        for address in answer.addresses:
+            _print(f"  {address} port {entry.port}")
+        _print("\n" + "\n".join(f"  > {line}" for line in text.split("\r\n")) + "\n")
+    return report.exit_code("failed") if failed else 0

@@ -1,0 +1,228 @@
+"""structlog set-up: what every line carries, in which format, and what no line may carry.
+
+A secret is masked before anything is cut, so that no piece of one is left over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable, Iterable, MutableMapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+from urllib.parse import quote, quote_plus
+
+import structlog
+
+LogFormat = Literal["json", "console"]
+LevelName = Literal["info", "warning", "error"]
+Event = MutableMapping[str, Any]
+Log = structlog.typing.FilteringBoundLogger
+
+LEVELS: dict[str, int] = {"info": 20, "warning": 30, "error": 40}
+ALWAYS_WRITTEN = ("run.", "broadcast.finished")
+MAX_LINE_BYTES = 8 * 1024
+MAX_TERMINATION_MESSAGE_BYTES = 4096
+MAX_BYTES = {"response_body": 256, "stack": 5000}
+MAX_BYTES_OF_OTHERS = 2000
+MASK = "***"
+# Our own words, in which a short secret may occur by chance.
+NEVER_SECRET = frozenset(
+    {"event", "level", "timestamp", "run_id", "span_id", "error_type", "outcome", "reason"}
+)
+
+WAITING = {
+    "cached_answer": "for a newer DNS answer",
+    "min_pods": "for DNS to list more pods",
+    "no_answer": "for DNS to list somebody",
+}
+
+
+def _call_failed(e: Event) -> str:
+    again = e.get("retry_in_seconds")
+    what_next = "not called again" if again is None else f"next call in {again:.1f} s or later"
+    return f"{e['endpoint']}: {e['error_message']}; {what_next}"
+
+
+def _broadcast_finished(e: Event) -> str:
+    text = f"{e['outcome']}: {e['acknowledged']} of {e['seen']} endpoints acknowledged"
+    if e.get("reason"):
+        text += f" ({e['reason']})"
+    if not e["confirmed"]:
+        text += "; no newer DNS answer confirmed it"
+    return f"{text}. {e['hint']}" if e.get("hint") else text
+
+
+def _config_invalid(e: Event) -> str:
+    place = [str(e[key]) for key in ("config_file", "line", "column", "key") if e.get(key)]
+    return (
+        ":".join(place[:3]) + "".join(f": {key}" for key in place[3:]) + f": {e['error_message']}"
+    )
+
+
+def _run_finished(e: Event) -> str:
+    if e.get("error_message"):
+        return f"exit code {e['exit_code']}: {e['error_message']}"
+    counts = f"{e['acknowledged']} of {e['seen']} endpoints acknowledged"
+    return f"{e['outcome']}, exit code {e['exit_code']}: {counts}"
+
+
+# Every event, and its sentence for a person.
+MESSAGES: dict[str, Callable[[Event], str]] = {
+    "run.started": lambda e: f"pod-broadcast {e['version']}: {e['broadcasts']} broadcasts",
+    "broadcast.started": lambda e: f"{e['method']} {e['request_url']}, {e['concurrency']} at once",
+    "endpoints.resolved": lambda e: (
+        f"{e['qname']} lists {e['endpoints']} endpoints: {e['newcomers']} new, {e['left']} left"
+    ),
+    "resolution.failed": lambda e: f"{e['qname']}: {e['error_message']}",
+    "resolution.waiting": lambda e: f"waiting {e['wait_seconds']:.1f} s {WAITING[e['reason']]}",
+    "call.succeeded": lambda e: (
+        f"{e['endpoint']} answered {e['status_code']} in {e['duration_seconds']:.3f} s"
+    ),
+    "call.failed": _call_failed,
+    "endpoint.gone": lambda e: (
+        f"{e['endpoint']} is gone: it never accepted a connection, and left DNS"
+    ),
+    "endpoint.failed": lambda e: (
+        f"{e['endpoint']} was missed: {e['error_type']}, {e['attempts']} calls"
+    ),
+    "endpoint.cancelled": lambda e: f"{e['endpoint']} was given up after {e['attempts']} calls",
+    "broadcast.finished": _broadcast_finished,
+    "shutdown.requested": lambda e: f"{e['signal']}: no new calls from here on",
+    "config.invalid": _config_invalid,
+    "run.crashed": lambda e: f"this is a bug: {e['error_type']}: {e['error_message']}",
+    "run.finished": _run_finished,
+}
+
+
+class Sink:
+    """Writes lines to a file descriptor. `lost` tells whether one could not be written."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.lost = False
+
+    def write(self, line: bytes) -> None:
+        while line and not self.lost:
+            try:
+                line = line[os.write(self._descriptor, line) :]
+            except BlockingIOError:  # somebody made the pipe non-blocking, and it is full
+                select.select([], [self._descriptor], [])
+            except OSError:
+                self.lost = True
+
+    info = warning = error = write  # structlog calls the method that it was called with
+
+
+class Masker:
+    """Replaces secret values, in every encoding in which a pod or a library may echo them."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        forms = {form for secret in secrets for form in _encodings(secret)}
+        longest_first = sorted(forms, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+
+    def mask(self, text: str) -> str:
+        return self._pattern.sub(MASK, text) if self._pattern else text
+
+
+def _encodings(secret: str) -> Iterable[str]:
+    data = secret.encode()
+    percent = {quote(secret), quote(secret, safe=""), quote_plus(secret)}
+    yield secret
+    yield from percent
+    yield from (re.sub("%..", lambda match: match[0].lower(), form) for form in percent)
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    yield repr(secret)[1:-1]
+    for encode in (b64encode, urlsafe_b64encode):
+        yield encode(data).decode().rstrip("=")
+        # Within something longer it starts at any of three places, and its last digit may differ.
+        for shift in range(3):
+            digits = encode(bytes(shift) + data).decode().rstrip("=")
+            whole = digits[shift + (shift > 0) : (shift + len(data)) * 8 // 6]
+            if len(whole) >= 8:
+                yield whole
+
+
+def summary_line(fields: dict[str, Any], masker: Masker) -> bytes:
+    """The termination message: one JSON object, of which the kubelet keeps 4,096 bytes."""
+    return _to_json(_tidy(fields, masker), MAX_TERMINATION_MESSAGE_BYTES)
+
+
+def configure(sink: Sink, log_format: LogFormat, log_level: LevelName, masker: Masker) -> Log:
+    """A logger that writes to `sink`. `run.*` and `broadcast.finished` pass every level."""
+
+    def drop(_logger: object, name: str, event: Event) -> Event:
+        if LEVELS[name] < LEVELS[log_level] and not event["event"].startswith(ALWAYS_WRITTEN):
+            raise structlog.DropEvent
+        return event
+
+    def complete(_logger: object, name: str, event: Event) -> Event:
+        message = MESSAGES[event["event"]](event)
+        head = {"timestamp": _timestamp(), "level": name, "event": "", "message": message}
+        return _tidy({**head, **event}, masker)
+
+    def render(_logger: object, _name: str, event: Event) -> bytes:
+        return _to_json(event) if log_format == "json" else _to_console(event)
+
+    log: Log = structlog.wrap_logger(
+        sink,
+        processors=[drop, complete, render],
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+    )
+    return log
+
+
+def _timestamp() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _tidy(event: Event, masker: Masker) -> dict[str, Any]:
+    """Fields without a value left out, durations in whole microseconds, text masked, then cut."""
+    tidy: dict[str, Any] = {}
+    for key, value in event.items():
+        if isinstance(value, bytes):
+            value = value.decode(errors="replace")
+        if isinstance(value, float):
+            tidy[key] = round(value, 6)
+        elif isinstance(value, str) and key not in NEVER_SECRET:
+            tidy[key] = _cut(masker.mask(value), MAX_BYTES.get(key, MAX_BYTES_OF_OTHERS))
+        elif value is not None:
+            tidy[key] = value
+    return tidy
+
+
+def _cut(text: str, size: int) -> str:
+    if len(text) * 4 <= size:
+        return text
+    return text.encode(errors="replace")[:size].decode(errors="ignore")
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def _to_json(event: Event, limit: int = MAX_LINE_BYTES) -> bytes:
+    line = _encode(event).encode(errors="replace")
+    while len(line) >= limit:
+        longest = max(
+            (key for key in event if isinstance(event[key], str)), key=lambda k: len(event[k])
+        )
+        event[longest] = event[longest][: len(event[longest]) // 2]
+        line = _encode(event).encode(errors="replace")
+    return line + b"\n"
+
+
+def _to_console(event: Event) -> bytes:
+    time = event["timestamp"][11:23]
+    name = f"{event['broadcast']}: " if "broadcast" in event else ""
+    text = f"{time} {event['level']:<7} {name}{event['message']}"
+    return _printable(text).encode(errors="replace") + b"\n"
+
+
+def _printable(text: str) -> str:
+    """A pod's words must not steer the terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,0 +1,104 @@
+"""resolv.conf -> which servers to ask, and which names. Pure; `discovery` does the asking.
+
+Honoured as resolv.conf(5) has it, limits included; dnspython does not read all of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+MAX_NAMESERVERS = 3  # MAXNS
+MAX_NDOTS = 15
+MAX_TIMEOUT_SECONDS = 30
+MAX_ATTEMPTS = 5
+DNS_PORT = 53
+
+
+@dataclass(frozen=True, slots=True)
+class Nameserver:
+    """A numeric address and a port."""
+
+    address: str
+    port: int = DNS_PORT
+
+    def __str__(self) -> str:
+        return (
+            f"[{self.address}]:{self.port}"
+            if ":" in self.address
+            else f"{self.address}:{self.port}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvConf:
+    """The defaults are those of a file that says nothing."""
+
+    nameservers: tuple[Nameserver, ...] = (Nameserver("127.0.0.1"),)
+    search: tuple[str, ...] = ()
+    ndots: int = 1
+    timeout_seconds: int = 5
+    attempts: int = 2
+    rotate: bool = False
+    use_tcp: bool = False  # use-vc
+
+
+def parse(text: str) -> ResolvConf:
+    """Reads a resolv.conf. What it does not know it passes over, as the C library does."""
+    nameservers: list[Nameserver] = []
+    conf = ResolvConf()
+    for line in text.splitlines():
+        keyword, *values = line.split() or [""]
+        if not values or keyword[0] in "#;":
+            continue
+        if keyword == "nameserver":
+            nameservers.append(Nameserver(values[0]))
+        elif keyword == "domain":
+            conf = replace(conf, search=_suffixes(values[:1]))
+        elif keyword == "search":  # the last of search and domain wins
+            conf = replace(conf, search=_suffixes(values))
+        elif keyword == "options":
+            for option in values:
+                conf = _with_option(conf, option)
+    if nameservers:
+        conf = replace(conf, nameservers=tuple(nameservers[:MAX_NAMESERVERS]))
+    return conf
+
+
+def _suffixes(values: list[str]) -> tuple[str, ...]:
+    return tuple(value.strip(".").lower() for value in values)
+
+
+def _with_option(conf: ResolvConf, option: str) -> ResolvConf:
+    name, _, value = option.partition(":")
+    if option == "rotate":
+        return replace(conf, rotate=True)
+    if option == "use-vc":
+        return replace(conf, use_tcp=True)
+    if not (value.isascii() and value.isdigit()):
+        return conf
+    number = int(value[:6])
+    if name == "ndots":
+        return replace(conf, ndots=min(number, MAX_NDOTS))
+    if name == "timeout":
+        return replace(conf, timeout_seconds=min(max(number, 1), MAX_TIMEOUT_SECONDS))
+    if name == "attempts":
+        return replace(conf, attempts=min(max(number, 1), MAX_ATTEMPTS))
+    return conf
+
+
+def candidates(host: str, conf: ResolvConf) -> tuple[str, ...]:
+    """The absolute names to try for `host`, in order, each with its trailing dot.
+
+    Where the search list shows a cluster zone (a suffix `svc.ZONE`), names outside it are left
+    out: the name of an empty Service must not be looked up, and called, at somebody else's.
+    https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/
+    """
+    if host.endswith("."):
+        return (host.lower(),)
+    host = host.lower()
+    as_it_is = [host]
+    searched = [f"{host}.{suffix}" for suffix in conf.search if suffix]
+    names = as_it_is + searched if host.count(".") >= conf.ndots else searched + as_it_is
+    zone = next((s.removeprefix("svc.") for s in conf.search if s.startswith("svc.")), None)
+    inside = [name for name in names if zone is None or name.endswith(f".{zone}")]
+    return tuple(f"{name}." for name in dict.fromkeys(inside))

@@ -1,7 +1,6 @@
 """A TCP or TLS connection of which every wait ends when the call's time is up.
 
-The only module that knows ssl. Errors are OSErrors, as the kernel and OpenSSL give them;
-`transport` names them.
+Errors are OSErrors, as the kernel and OpenSSL give them; `transport` names them.
 """
 
 from __future__ import annotations
@@ -15,41 +14,11 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from worker.model import Endpoint, Tls
+from worker.model import Endpoint
 
 RECEIVE_BYTES = 16 * 1024
 
 T = TypeVar("T")
-
-
-class TlsMaterialError(ValueError):
-    """A certificate, key or CA file that cannot be used. `key` is its name below `tls`."""
-
-    def __init__(self, key: str, message: str) -> None:
-        super().__init__(message)
-        self.key = key
-
-
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """Loads the certificates. Raises TlsMaterialError."""
-    try:
-        context = ssl.create_default_context(cafile=tls.ca_file)
-    except OSError as error:
-        raise TlsMaterialError(
-            "ca_file", f"no usable certificates in {tls.ca_file}: {error}"
-        ) from None
-    if tls.insecure_skip_verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if tls.cert_file:
-        try:
-            # An encrypted key would make OpenSSL ask for a password on the terminal.
-            context.load_cert_chain(tls.cert_file, tls.key_file, password="")
-        except (OSError, ValueError) as error:
-            raise TlsMaterialError(
-                "cert_file", f"no usable certificate and unencrypted key there: {error}"
-            ) from None
-    return context
 
 
 class Connection:

@@ -13,7 +13,8 @@ from email.utils import parsedate_to_datetime
 
 import httptools
 
-from worker.connection import Connection, TlsConnection, tls_context
+from worker.certificates import tls_context
+from worker.connection import Connection, TlsConnection
 from worker.model import Broadcast, CallError, CallResult, Endpoint, Expect
 from worker.request import prepare
 

@@ -15,6 +15,7 @@ from typing import Literal
 from worker.model import Answer, Broadcast, CallError, CallResult, Endpoint, ResolutionFailure
 from worker.stop import Stopped
 
+DnsError = Literal["dns_servfail", "dns_timeout", "dns_truncated", "dns_refused"]
 Behaviour = Literal["ok", "503", "404", "hang", "reset"]
 QNAME = "web.shop.svc.cluster.local"
 
@@ -36,7 +37,7 @@ class Fault:
 
     begins_at: float
     ends_at: float
-    error_type: Literal["dns_servfail", "dns_timeout", "dns_truncated", "dns_refused"]
+    error_type: DnsError
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ import itertools
 import json
 import math
 from collections import Counter
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.simulation.cluster import Cache, Fault, History, PodState, SimulatedWorld
+from tests.simulation.cluster import Cache, DnsError, Fault, History, PodState, SimulatedWorld
 from worker import broadcast
 from worker.logs import Masker, Sink, configure
 from worker.model import Answer, Broadcast, BroadcastReport
@@ -41,7 +41,7 @@ def pods(draw: st.DrawFn) -> tuple[PodState, ...]:
 @st.composite
 def faults(draw: st.DrawFn) -> Fault:
     begins_at = draw(TIMES)
-    kinds = st.sampled_from(["dns_servfail", "dns_timeout", "dns_truncated", "dns_refused"])
+    kinds = st.sampled_from(get_args(DnsError))
     return Fault(begins_at, begins_at + draw(TIMES), draw(kinds))
 
 

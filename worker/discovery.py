@@ -87,17 +87,19 @@ class Lookup:
                 except _Fault as fault:
                     return ResolutionFailure(_text(name), fault.error_type, str(fault))
                 if reply.values:
-                    return self._keep(reply, rdtype)
+                    return self._keep(reply, rdtype, ends_at)
                 misses.append(reply)
                 if not reply.exists:
                     break  # then it has no records of the other type either
         return self._nobody(misses)
 
-    def _keep(self, reply: _Reply, rdtype: dns.rdatatype.RdataType) -> Answer | ResolutionFailure:
+    def _keep(
+        self, reply: _Reply, rdtype: dns.rdatatype.RdataType, ends_at: float
+    ) -> Answer | ResolutionFailure:
         if not self._answered:
             self._answered = True
             self._names, self._rdtypes = [reply.qname], (rdtype,)
-            if len(reply.values) == 1 and self._is_virtual(reply):
+            if len(reply.values) == 1 and self._is_virtual(reply, ends_at):
                 return ResolutionFailure(
                     _text(reply.qname),
                     "not_headless",
@@ -107,14 +109,14 @@ class Lookup:
         addresses = sorted(set(reply.values), key=_packed)
         return _answer(tuple(addresses), reply, [reply])
 
-    def _is_virtual(self, reply: _Reply) -> bool:
+    def _is_virtual(self, reply: _Reply, ends_at: float) -> bool:
         """Whether the address belongs to the Service itself: a pod's PTR names the pod.
 
         https://github.com/kubernetes/dns/blob/master/docs/specification.md, 2.3.3 and 2.4.2
         """
         pointer = dns.reversename.from_address(reply.values[0])
         try:
-            ends_at = time.monotonic() + PTR_SECONDS
+            ends_at = min(ends_at, time.monotonic() + PTR_SECONDS)
             names = self._resolver.query(pointer, dns.rdatatype.PTR, ends_at).values
         except _Fault:
             return False

@@ -1,0 +1,89 @@
+"""`make demo`: the worker against five pods behind `web-server-headless`, on loopback.
+
+It is the real program over real sockets. Arguments go to the worker: `--log-format json`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.loopback.nameserver import Nameserver, Query
+from tests.loopback.pods import Pods, reply
+from tests.loopback.program import ROOT, SEARCH
+
+SERVICE = "web-server-headless.default.svc.cluster.local"
+ADDRESSES = [f"127.10.0.{number}" for number in range(11, 16)]
+PORT = 8080  # that of config/clear-web-caches.yaml
+CONFIG = "config/clear-web-caches.yaml"
+HEALTHY, FLAKY, OTHER, LATE, DYING = ADDRESSES
+
+INTRODUCTION = f"""\
+Five pods of web-server-headless, port {PORT}, on loopback:
+  {FLAKY} answers 503 to its first request,
+  {LATE} becomes ready late: DNS lists it from the second answer on,
+  {DYING} has died: it refuses connections, and DNS lists it twice more.
+
+$ python -m worker --config {CONFIG}
+"""
+WHAT_THEY_DID = {
+    HEALTHY: "answered",
+    FLAKY: "answered 503, then 200",
+    OTHER: "answered",
+    LATE: "became ready late, answered",
+    DYING: "had died",
+}
+EXPECTED_REQUESTS = {HEALTHY: 1, FLAKY: 2, OTHER: 1, LATE: 1, DYING: 0}
+
+
+def main(arguments: list[str]) -> int:
+    """0 if the worker says that it reached every living pod, and the pods say the same."""
+    with Nameserver() as nameserver, Pods(ADDRESSES, PORT) as pods:
+        pods.die(DYING)
+        pods[FLAKY].script(reply(503, b"warming up"), reply())
+        _list_pods_by_turns(nameserver)
+        print(INTRODUCTION, flush=True)
+        exit_code = _run(nameserver, arguments)
+        _print_table(pods, exit_code)
+        return int(exit_code != 0 or pods.requests != EXPECTED_REQUESTS)
+
+
+def _list_pods_by_turns(nameserver: Nameserver) -> None:
+    """What DNS lists at the first question, the second, and from the third on."""
+    turns = [[HEALTHY, FLAKY, OTHER, DYING], ADDRESSES, [HEALTHY, FLAKY, OTHER, LATE]]
+
+    def turn(query: Query) -> None:
+        if query.qname == SERVICE and len(turns) > 1:
+            nameserver.set(SERVICE, *turns.pop(0))
+        elif query.qname == SERVICE:
+            nameserver.set(SERVICE, *turns[0])
+
+    nameserver.on_query = turn
+
+
+def _run(nameserver: Nameserver, arguments: list[str]) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        resolv_conf = Path(folder, "resolv.conf")
+        resolv_conf.write_text(f"search {' '.join(SEARCH)}\noptions ndots:5\n")
+        command = [sys.executable, "-m", "worker", "--config", CONFIG, "--log-format", "console"]
+        command += ["--nameserver", str(nameserver), "--resolv-conf", str(resolv_conf)]
+        return subprocess.run([*command, *arguments], cwd=ROOT, check=False).returncode
+
+
+def _print_table(pods: Pods, exit_code: int) -> None:
+    print(f"\n{'pod':<18}{'requests':<10}")
+    for address, count in pods.requests.items():
+        print(f"{address:<18}{count:<10}{WHAT_THEY_DID[address]}")
+    says = "every living pod acknowledged" if exit_code == 0 else "some pod was missed"
+    print(f"\nThe worker's exit code is {exit_code}: {says}.")
+    print("The same as structured logs: .venv/bin/python -m tests.loopback.demo --log-format json")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except OSError as error:
+        print(f"the demo cannot start its pods: {error}", file=sys.stderr)
+        sys.exit(2)

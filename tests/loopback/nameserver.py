@@ -1,0 +1,308 @@
+"""An authoritative DNS server on loopback, over UDP and TCP, whose answers, TTLs and faults a test
+scripts; on request it behaves as a cache that counts the TTL down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
+import dns.reversename
+import dns.rrset
+
+from tests.loopback.serving import Server
+
+Transport = Literal["udp", "tcp"]
+FaultKind = Literal[
+    "servfail",
+    "refused",
+    "formerr",
+    "notimp",
+    "silence",
+    "truncate",
+    "garbage",
+    "wrong_id",
+    "wrong_question",
+    "close",
+]
+RCODES = {
+    "servfail": dns.rcode.SERVFAIL,
+    "refused": dns.rcode.REFUSED,
+    "formerr": dns.rcode.FORMERR,
+    "notimp": dns.rcode.NOTIMP,
+}
+TTL_SECONDS = 5  # as CoreDNS has it for a Service
+MAX_CNAMES = 8
+
+
+class Query(NamedTuple):
+    """A question as it came in. Names are without the final dot."""
+
+    qname: str
+    rdtype: str
+    transport: Transport
+    payload: int
+
+
+@dataclass(slots=True)
+class Fault:
+    """What is wrong with so many answers to such questions."""
+
+    kind: FaultKind
+    times: float
+    transport: Transport | None
+    rdtype: str | None
+    name: str | None
+
+    def befalls(self, query: Query) -> bool:
+        return (
+            self.times > 0
+            and self.transport in {None, query.transport}
+            and self.rdtype in {None, query.rdtype}
+            and self.name in {None, query.qname}
+        )
+
+
+@dataclass(slots=True)
+class _Cached:
+    rrset: dns.rrset.RRset | None
+    expires_at: float
+
+
+@dataclass(slots=True)
+class _Zone:
+    records: dict[tuple[dns.name.Name, str], dns.rrset.RRset] = field(default_factory=dict)
+    names: set[dns.name.Name] = field(default_factory=set)
+
+
+class Nameserver(Server):
+    """Its names exist when they are `set`, even without addresses (NODATA); others are NXDOMAIN."""
+
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        super().__init__()
+        self.address = address
+        self.port = 0
+        self.queries: list[Query] = []
+        self.on_query: Callable[[Query], None] = lambda _: None  # before the answer is made
+        self.negative_ttl_seconds = TTL_SECONDS
+        self.caching_seconds: float | None = None  # at most so long, if at all
+        self.delay_seconds = 0.0
+        self._zone = _Zone()
+        self._cache: dict[tuple[dns.name.Name, str], _Cached] = {}
+        self._faults: list[Fault] = []
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}"
+
+    # --- what it says ---------------------------------------------------------------------------
+
+    def set(self, name: str, *addresses: str, ttl: int = TTL_SECONDS) -> None:
+        """The name has these addresses now, and no others."""
+        self.remove(name)
+        owner = dns.name.from_text(name)
+        self._zone.names.add(owner)
+        for rdtype, values in (
+            ("A", [a for a in addresses if ":" not in a]),
+            ("AAAA", [a for a in addresses if ":" in a]),
+        ):
+            if values:
+                self._put(owner, rdtype, values, ttl)
+
+    def remove(self, name: str) -> None:
+        owner = dns.name.from_text(name)
+        self._zone.names.discard(owner)
+        for rdtype in ("A", "AAAA", "CNAME"):
+            self._zone.records.pop((owner, rdtype), None)
+
+    def set_cname(self, name: str, target: str, ttl: int = TTL_SECONDS) -> None:
+        self._put(dns.name.from_text(name), "CNAME", [f"{target}."], ttl)
+
+    def set_ptr(self, address: str, name: str) -> None:
+        self._put(dns.reversename.from_address(address), "PTR", [f"{name}."], TTL_SECONDS)
+
+    def _put(self, owner: dns.name.Name, rdtype: str, values: list[str], ttl: int) -> None:
+        self._zone.names.add(owner)
+        self._zone.records[owner, rdtype] = dns.rrset.from_text_list(
+            owner, ttl, "IN", rdtype, values
+        )
+
+    def fault(
+        self,
+        kind: FaultKind,
+        times: float = math.inf,
+        transport: Transport | None = None,
+        rdtype: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        """So many of the next answers, to such questions, are faulty."""
+        self._faults.append(Fault(kind, times, transport, rdtype, name))
+
+    def heal(self) -> None:
+        self._faults.clear()
+
+    def asked(self, name: str | None = None, rdtype: str | None = None) -> int:
+        """How many such questions came."""
+        return sum(
+            name in {None, query.qname} and rdtype in {None, query.rdtype}
+            for query in list(self.queries)
+        )
+
+    # --- how it serves --------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        for _ in range(20):  # a port may be free for TCP and taken for UDP
+            self._tcp = await asyncio.start_server(self._connected, self.address, 0)
+            self.port = self._tcp.sockets[0].getsockname()[1]
+            try:
+                self._udp, _ = await self._loop.create_datagram_endpoint(
+                    lambda: _Datagrams(self), (self.address, self.port)
+                )
+            except OSError:
+                self._tcp.close()
+            else:
+                return
+        raise AssertionError("no port is free for both UDP and TCP")
+
+    async def _close(self) -> None:
+        self._tcp.close()
+        self._udp.close()
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.start(self._serve_tcp(reader, writer))
+
+    async def _serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                (length,) = struct.unpack("!H", await reader.readexactly(2))
+                answer = await self.answer(await reader.readexactly(length), "tcp")
+                if answer == b"":
+                    return
+                if answer:
+                    writer.write(struct.pack("!H", len(answer)) + answer)
+                    await writer.drain()
+        except (OSError, EOFError):
+            pass  # the resolver hung up
+        finally:
+            writer.close()
+
+    async def answer(self, wire: bytes, transport: Transport) -> bytes | None:
+        """The response's bytes; None is silence, nothing at all is a closed connection."""
+        message = dns.message.from_wire(wire)
+        question = message.question[0]
+        query = Query(
+            question.name.to_text(omit_final_dot=True),
+            dns.rdatatype.to_text(question.rdtype),
+            transport,
+            message.payload,
+        )
+        self.on_query(query)
+        with self.changed:
+            self.queries.append(query)
+            self.changed.notify_all()
+        if self.delay_seconds:
+            await asyncio.sleep(self.delay_seconds)
+        fault = next((fault for fault in self._faults if fault.befalls(query)), None)
+        limit = 65535 if transport == "tcp" else max(512, message.payload)
+        if fault is None:
+            return _render(self._respond(message, query.rdtype), limit)
+        fault.times -= 1
+        return self._faulty(fault.kind, message, query.rdtype, limit)
+
+    def _faulty(
+        self, kind: FaultKind, message: dns.message.Message, rdtype: str, limit: int
+    ) -> bytes | None:
+        if kind in {"silence", "close"}:
+            return None if kind == "silence" else b""
+        response = dns.message.make_response(message)
+        if kind in RCODES:
+            response.set_rcode(RCODES[kind])
+        elif kind == "truncate":
+            response = self._respond(message, rdtype)
+            response.flags |= dns.flags.TC
+        elif kind == "wrong_id":
+            response = self._respond(message, rdtype)
+            response.id ^= 1
+        elif kind == "wrong_question":
+            other = dns.message.make_query("elsewhere.example", rdtype, id=message.id)
+            response = dns.message.make_response(other)
+        wire = _render(response, limit)
+        return wire[:12] + b"\xff" * 20 if kind == "garbage" else wire
+
+    def _respond(self, message: dns.message.Message, rdtype: str) -> dns.message.Message:
+        response = dns.message.make_response(message)
+        response.flags |= dns.flags.AA | dns.flags.RA
+        name = message.question[0].name
+        for _ in range(MAX_CNAMES):
+            alias = self._find(name, "CNAME")
+            if alias is None:
+                break
+            response.answer.append(alias)
+            name = alias[0].target
+        rrset = self._find(name, rdtype)
+        if rrset is not None:
+            response.answer.append(rrset)
+            return response
+        if name not in self._zone.names:
+            response.set_rcode(dns.rcode.NXDOMAIN)
+        response.authority.append(self._soa(name))
+        return response
+
+    def _soa(self, name: dns.name.Name) -> dns.rrset.RRset:
+        ttl = self.negative_ttl_seconds
+        zone = dns.name.Name(name.labels[-3:])
+        text = f"ns.{zone} hostmaster.{zone} 1 7200 1800 86400 {ttl}"
+        return dns.rrset.from_text(zone, ttl, "IN", "SOA", text)
+
+    def _find(self, name: dns.name.Name, rdtype: str) -> dns.rrset.RRset | None:
+        rrset = self._zone.records.get((name, rdtype))
+        if self.caching_seconds is None or rdtype == "CNAME":
+            return rrset
+        now = time.monotonic()
+        cached = self._cache.get((name, rdtype))
+        if cached is None or now >= cached.expires_at:
+            seconds = min(self.caching_seconds, rrset.ttl if rrset else self.negative_ttl_seconds)
+            cached = self._cache[name, rdtype] = _Cached(rrset, now + seconds)
+        if cached.rrset is None:
+            return None
+        copy: dns.rrset.RRset = cached.rrset.copy()  # type: ignore[no-untyped-call]
+        copy.ttl = int(cached.expires_at - now)
+        return copy
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, server: Nameserver) -> None:
+        self._server = server
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+        self._server.start(self._answer(data, address))
+
+    async def _answer(self, data: bytes, address: tuple[str, int]) -> None:
+        answer = await self._server.answer(data, "udp")
+        if answer:
+            self._transport.sendto(answer, address)
+
+
+def _render(response: dns.message.Message, limit: int) -> bytes:
+    """Cut short, with the TC bit, when it is too long."""
+    try:
+        return response.to_wire(max_size=limit)
+    except dns.exception.TooBig:
+        response.answer.clear()
+        response.flags |= dns.flags.TC
+        return response.to_wire(max_size=limit)

@@ -16,7 +16,7 @@ from typing import Any
 from worker import __version__, broadcast, config, report
 from worker.arguments import Options, UsageError, parse
 from worker.discovery import Lookup
-from worker.logs import LEVELS, Log, Masker, Sink, configure, summary_line
+from worker.logs import LEVELS, Log, LogFormat, Masker, Sink, configure, summary_line
 from worker.model import Broadcast, Config, ResolutionFailure, RunReport
 from worker.request import prepare
 from worker.resolvconf import ResolvConf
@@ -27,6 +27,7 @@ from worker.transport import Transport
 from worker.world import LiveWorld
 
 STDOUT = 1
+NO_RUN = {"check", "plan", "schema"}
 PLAN_SECONDS = 30.0
 WORKER_FIELDS = {
     "worker_pod": "POD_NAME",
@@ -42,6 +43,8 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], stop: Stop) -
         options = parse(arguments, environment)
     except UsageError as error:
         print(f"python -m worker: {error}\nTry python -m worker --help", file=sys.stderr)  # noqa: T201
+        if not NO_RUN.intersection(arguments):
+            _log_usage_error(str(error))
         return report.EXIT_USAGE
     if options.command == "run":
         return Run(options, environment, stop).main()
@@ -60,6 +63,22 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], stop: Stop) -
         return report.EXIT_USAGE
     except Stopped:
         return report.EXIT_SIGNAL_BASE + stop.signals[0]
+
+
+def _log_usage_error(message: str) -> None:
+    """A run that cannot begin has a last line too: alerts may wait for it."""
+    log = configure(Sink(STDOUT), _log_format(None), "info", Masker(()))
+    log.error(
+        "run.finished",
+        run_id=os.urandom(16).hex(),
+        outcome="failed",
+        exit_code=report.EXIT_USAGE,
+        error_message=message,
+    )
+
+
+def _log_format(wanted: LogFormat | None) -> LogFormat:
+    return wanted or ("console" if os.isatty(STDOUT) else "json")
 
 
 def _load(options: Options, environment: Mapping[str, str]) -> Config:
@@ -107,7 +126,7 @@ class Run:
 
     def _configure(self) -> Log:
         options = self._options
-        log_format = options.log_format or ("console" if os.isatty(STDOUT) else "json")
+        log_format = _log_format(options.log_format)
         log = configure(self._sink, log_format, options.log_level, self._masker)
         return log.bind(run_id=self._run_id)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,24 @@ ROOT = Path(__file__).parents[2]
 SEARCH = ("default.svc.cluster.local", "svc.cluster.local", "cluster.local")
 
 Entry = dict[str, Any]
+
+SECONDS = r"[0-9]+\.[0-9]{1,6}|[0-9.]+e-0[56]"
+VOLATILE = {
+    "timestamp": r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z",
+    "run_id": "[0-9a-f]{32}",
+    "span_id": "[0-9a-f]{16}",
+    "duration_seconds": SECONDS,
+    "connect_seconds": SECONDS,
+    "message": r"\S.*\S",
+}
+
+
+def stable(entry: Entry) -> Entry:
+    """The entry without what differs from run to run, of which the form is checked."""
+    for key, form in VOLATILE.items():
+        if key in entry:
+            assert re.fullmatch(form, str(entry[key])), f"{key}: {entry[key]}"
+    return {key: value for key, value in entry.items() if key not in VOLATILE}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 # make test          every test that this machine can run (REQUIRE=container,cluster makes a skipped suite a failure)
 # make check         formatting, lint, types, import contract
 # make bench         throughput and memory beside a thread pool of requests.post
+# make generated     docs/configuration.md and config/schema.json, from the table of keys
 # make requirements  pin the dependencies of pyproject.toml again
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test check format bench requirements clean
+.PHONY: demo test check format bench generated requirements clean
 
 demo: $(VENV)/runtime
 	@$(BIN)/python -m tests.loopback.demo
@@ -29,6 +30,9 @@ format: $(VENV)/development
 
 bench: $(VENV)/development
 	@$(BIN)/python -m tests.bench.throughput $(ARGS)
+
+generated: $(VENV)/development
+	@$(BIN)/python -m tests.reference
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.x …")'

@@ -18,6 +18,7 @@ Schema = dict[str, Any]
 
 MAX_SECRET_BYTES = 64 * 1024
 SHOWN_CHARACTERS = 60
+NOT_SHOWN = "something else, which is not shown"
 
 DURATION_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60}
 DURATION_UNITS["h"] = 3600
@@ -77,6 +78,11 @@ def describe(node: Node) -> str:
     return shown(value)
 
 
+def describe_secret(node: Node) -> str:
+    """The same of what may be a secret."""
+    return NOT_SHOWN if isinstance(node.value, (str, int, float)) else describe(node)
+
+
 def shown(text: str) -> str:
     """A text as a message shows it: the start of it, in quotes where those say more."""
     cut = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
@@ -116,16 +122,16 @@ class Text:
 
     what: str
     pattern: str  # one that Python and JSON Schema read alike
+    secret: bool = False  # it may be meant to be one
 
     def read(self, node: Node, path: str, scope: Scope) -> str | Mistaken:
         value = node.value
         if isinstance(value, str) and re.fullmatch(self.pattern, value, re.ASCII):
             return value
-        if value is None or isinstance(value, (str, tuple, dict)):
-            return scope.expected(self.what, node, path)
-        return scope.fail(
-            node.place, path, f"expected {self.what}, got {describe(node)}: quote it if it is text"
-        )
+        found = describe_secret(node) if self.secret else describe(node)
+        if isinstance(value, (int, float)):
+            found += ": quote it if it is text"
+        return scope.fail(node.place, path, f"expected {self.what}, got {found}")
 
     def schema(self) -> Schema:
         return {"type": "string", "pattern": f"^({self.pattern})$"}
@@ -253,11 +259,13 @@ class Fields:
     what: str
     kinds: Mapping[str, Kind]
     required: tuple[str, ...] = ()
+    secret: bool = False  # what stands there instead may be one
 
     def read(self, node: Node, path: str, scope: Scope) -> dict[str, Any] | Mistaken:
         """Without the keys that are not there; MISTAKEN if there is any mistake in it."""
         if not isinstance(node.value, dict):
-            return scope.expected(self.what, node, path)
+            found = describe_secret(node) if self.secret else describe(node)
+            return scope.fail(node.place, path, f"expected {self.what}, got {found}")
         errors = len(scope.errors)
         values = {}
         for name, (place, value) in node.value.items():
@@ -307,14 +315,10 @@ class Secret:
 
     def read(self, node: Node, path: str, scope: Scope) -> str | Mistaken:
         if self.literal and not isinstance(node.value, dict):
-            return Text(self.what, self.pattern).read(node, path, scope)
+            return Text(self.what, self.pattern, secret=True).read(node, path, scope)
         if not isinstance(node.value, dict):
-            found = "nothing" if node.value is None else "something else, which is not shown"
-            return scope.fail(
-                node.place,
-                path,
-                f"expected {WHERE.what}, got {found}: a configuration is no place for a secret",
-            )
+            found = f"{describe_secret(node)}: a configuration is no place for a secret"
+            return scope.fail(node.place, path, f"expected {WHERE.what}, got {found}")
         where = WHERE.read(node, path, scope)
         if isinstance(where, Mistaken):
             return MISTAKEN
@@ -343,7 +347,7 @@ class Secret:
         elif re.search("[\ud800-\udfff]", value):
             problem = "one that is not UTF-8"
         elif not re.fullmatch(self.pattern, value, re.ASCII):
-            problem = "something else, which is not shown"
+            problem = NOT_SHOWN
         if problem:
             return scope.fail(node.place, path, f"expected {self.what}, got {problem}")
         scope.secrets.add(value)

@@ -26,6 +26,7 @@ from worker.kinds import (
     Scope,
     Secret,
     Text,
+    describe_secret,
     read_file,
     shown,
 )
@@ -137,7 +138,8 @@ class Headers:
 
     def read(self, node: Node, path: str, scope: Scope) -> tuple[tuple[str, str], ...] | Mistaken:
         if not isinstance(node.value, dict):
-            return scope.expected("a mapping of header names to values", node, path)
+            message = f"expected a mapping of header names to values, got {describe_secret(node)}"
+            return scope.fail(node.place, path, message)
         headers: dict[str, tuple[str, Any]] = {}
         for name, (place, value) in node.value.items():
             key, lower = join(path, name), name.lower()
@@ -211,12 +213,14 @@ BASIC = Fields(
         "password": Secret("a password", r"[^\x00-\x1f\x7f]+"),
     },
     required=("username", "password"),
+    secret=True,
 )
 
 
 AUTH = Fields(
     "{basic: …} or {bearer: …}",
     {"basic": BASIC, "bearer": Secret("a token without spaces", r"[\x21-\x7e]+")},
+    secret=True,
 )
 
 

@@ -15,6 +15,8 @@ from typing import Literal
 from worker.model import Answer, Broadcast, CallError, CallResult, Endpoint, ResolutionFailure
 from worker.stop import Stopped
 
+MAX_STEPS = 5000
+
 DnsError = Literal["dns_servfail", "dns_timeout", "dns_truncated", "dns_refused"]
 Behaviour = Literal["ok", "503", "404", "hang", "reset"]
 QNAME = "web.shop.svc.cluster.local"
@@ -84,6 +86,7 @@ class SimulatedWorld:
 
     def __post_init__(self) -> None:
         self._now = 0.0
+        self._steps = 0
         self._turn = itertools.cycle(self.history.turns)
         self._copies: dict[int, tuple[float, tuple[str, ...]]] = {}
         self._next_start_at = 0.0
@@ -95,6 +98,8 @@ class SimulatedWorld:
         return self._now
 
     def stopped(self) -> bool:
+        self._steps += 1
+        assert self._steps < MAX_STEPS, "it never ends"
         return self._now >= self.history.stop_at
 
     def wait(self, seconds: float) -> None:

@@ -1,0 +1,142 @@
+"""docs/configuration.md and config/schema.json, written from the table of keys.
+
+`make generated` writes both; tests/unit/test_docs.py fails when one lags behind.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from worker.config import json_schema
+from worker.keys import KEYS, REQUIRED, Key
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "configuration.md"
+SCHEMA = ROOT / "config" / "schema.json"
+
+INTRODUCTION = """\
+# Configuration
+
+<!-- Written by `make generated` from worker/keys.py. -->
+
+A YAML file holds a list of broadcasts:
+
+```yaml
+- name: clear-web-caches
+  url: http://web-server-headless:8080/clear-caches
+- name: reload-edge
+  url: http://edge-headless.edge:9000/-/reload
+  attempts: 3
+```
+
+or a mapping, where `defaults` holds values for every broadcast of the file that does not set the
+key itself (wholly: lists and mappings are not merged):
+
+```yaml
+defaults:
+  timeout: 5s
+  headers: {X-Reason: nightly}
+broadcasts:
+  - name: clear-web-caches
+    url: http://web-server-headless:8080/clear-caches
+  - name: purge-varnish
+    url: http://varnish-headless.edge:6081/
+    method: BAN
+    timeout: 30s
+```
+
+`--config` names a file or a folder; of a folder, its `*.yaml` and `*.yml` are read in the order of
+their names. It can be given several times. Broadcasts run one after another, in file order; their
+names are unique over all files.
+
+## The port is the container's
+
+A headless Service is no proxy: its name resolves to the pods' own addresses, and nothing maps a
+Service's `port` to a container's `targetPort`. `url` needs the port on which the container listens.
+
+## Durations
+
+Durations are Go's: `500ms`, `2s`, `1m30s`, at most 24 hours. A number without a unit is refused.
+
+## Secrets
+
+A password or token never stands in the file. `{env: NAME}` is an environment variable,
+`{file: PATH}` a file (without the line end that it may have; a relative path starts at the
+configuration file's folder). Both are read once, when the run starts. Their values, also
+percent-encoded or in base64, are masked as `***` in everything that the worker writes, whatever a
+pod echoes.
+
+```yaml
+- name: refresh-configuration
+  url: http://orders-headless.shop:8080/actuator/refresh
+  auth:
+    basic:
+      username: operator
+      password: {env: ACTUATOR_PASSWORD}
+  headers:
+    X-Api-Key: {file: /var/run/secrets/api/key}
+```
+
+## When it is wrong
+
+All mistakes are named at once, with file, line and column, before any DNS query, and the exit code
+is 2:
+
+```text
+a.yaml:3:3: broadcasts[0].timout: unknown key: did you mean timeout?
+a.yaml:4:12: broadcasts[0].settle: expected a duration such as 10s, got 10 minutes: write 10m
+```
+
+`python -m worker check` does only that. The YAML is read by YAML 1.2's core rules (`yes`, `1:30`
+and dates are text; so is a number with a leading zero, such as `0200`), from one document of at
+most 1 MiB. An editor with the YAML language server completes and checks a file that begins with
+`# yaml-language-server: $schema=` and the path of [`config/schema.json`](../config/schema.json).
+
+## Keys
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    rows = [
+        f"| [`{key.name}`](#{key.name}) | {_default(key)} | {_first_sentence(key.description)} |"
+        for key in KEYS
+    ]
+    table = "\n".join(["| key | default | |", "|---|---|---|", *rows])
+    sections = "\n".join(_section(key) for key in KEYS)
+    return f"{INTRODUCTION}\n{table}\n\n{sections}"
+
+
+def schema() -> str:
+    return json.dumps(json_schema(), indent=2) + "\n"
+
+
+def _default(key: Key) -> str:
+    if key.name in REQUIRED:
+        return "required"
+    return f"`{key.default}`" if key.default else "none"
+
+
+def _first_sentence(text: str) -> str:
+    return text.replace("|", "\\|").split(". ")[0].removesuffix(".")
+
+
+def _section(key: Key) -> str:
+    lines = [f"### {key.name}", "", key.description, "", f"Default: {_default(key)}.", ""]
+    return "\n".join([*lines, "```yaml", *_example(key), "```", ""])
+
+
+def _example(key: Key) -> list[str]:
+    """A broadcast with this key, as small as it can be."""
+    required = {"name": "clear-web-caches", "url": "http://web-server-headless:8080/clear-caches"}
+    if key.name == "tls":
+        required["url"] = "https://web-server-headless:8443/clear-caches"
+    fields = required | {key.name: key.example}
+    lines = [f"  {name}: {value}" for name, value in fields.items()]
+    return ["- " + lines[0].lstrip(), *lines[1:]]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
+    SCHEMA.write_text(schema())

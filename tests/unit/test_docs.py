@@ -1,0 +1,98 @@
+"""Documentation that lags behind the program fails here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import trustme
+import yaml
+from jsonschema import Draft202012Validator
+
+from tests import reference
+from worker import __version__, config
+from worker.arguments import OPTIONS
+from worker.keys import KEYS
+from worker.logs import MESSAGES
+from worker.source import parse, plain
+
+ROOT = reference.ROOT
+PAGES = [ROOT / "README.md", ROOT / "docs" / "configuration.md"]
+YAML_BLOCKS = [
+    pytest.param(block, id=f"{path.name}-{number}")
+    for path in PAGES
+    for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", path.read_text(), re.DOTALL))
+]
+VALIDATOR = Draft202012Validator(config.json_schema())
+
+
+def test_the_configuration_page_is_that_of_the_table() -> None:
+    assert reference.PAGE.read_text() == reference.page(), "run make generated"
+
+
+def test_the_committed_schema_is_that_of_the_table() -> None:
+    assert reference.SCHEMA.read_text() == reference.schema(), "run make generated"
+    Draft202012Validator.check_schema(config.json_schema())
+
+
+@pytest.mark.parametrize("block", YAML_BLOCKS)
+def test_every_yaml_block_can_be_loaded_and_the_schema_accepts_it(
+    block: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "block.yaml"
+    environment = {"ACTUATOR_PASSWORD": "x", "PURGE_TOKEN": "x"}
+    for path in ("/var/run/secrets/tokens/purge", "/etc/ca/ca.crt", "/var/run/secrets/api/key"):
+        block = block.replace(path, str(tmp_path / Path(path).name))
+    (tmp_path / "purge").write_text("token\n")
+    (tmp_path / "key").write_text("key")
+    (tmp_path / "purge.xml").write_text("<purge/>")
+    (tmp_path / "ca.crt").write_bytes(_certificate())
+    file.write_text(block)
+    assert config.load([str(file)], environment).broadcasts
+    assert list(VALIDATOR.iter_errors(yaml.safe_load(block))) == []
+
+
+def _certificate() -> bytes:
+    return trustme.CA().cert_pem.bytes()
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_example_is_loaded_and_the_schema_accepts_it(file: Path) -> None:
+    assert config.load([str(file)], {}).broadcasts
+    node = parse(file.read_bytes(), file.name, [])
+    assert node
+    assert list(VALIDATOR.iter_errors(plain(node))) == []
+
+
+def test_every_key_has_an_example_and_says_what_it_is_for() -> None:
+    for key in KEYS:
+        assert key.example, key.name
+        assert key.description.endswith("."), key.name
+
+
+def test_the_readme_names_every_exit_code_and_the_changelog_this_version() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert re.findall(r"^\| ([0-9, ]+) \|", readme, re.MULTILINE) == [
+        "0",
+        "1",
+        "2",
+        "3",
+        "4",
+        "130, 143",
+    ]
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert "## [Unreleased]" in changelog or f"## [{__version__}]" in changelog
+
+
+def test_every_option_has_a_variable_of_its_own() -> None:
+    variables = [option.variable for option in OPTIONS]
+    assert len(set(variables)) == len(variables)
+    assert all(re.fullmatch(r"BROADCAST_[A-Z_]+", variable) for variable in variables)
+
+
+def test_every_event_that_the_program_writes_has_a_message() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "worker").glob("*.py"))
+    written = set(re.findall(r'(?:log\.(?:info|warning|error)|write)\(\s*"([a-z.]+)"', sources))
+    written |= {"broadcast.finished", "run.finished"}
+    assert written == MESSAGES.keys()

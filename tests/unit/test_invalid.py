@@ -1,0 +1,53 @@
+"""One file for each mistake in a configuration, with the exact errors in its first lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from worker import config
+from worker.source import ConfigInvalid, parse, plain
+
+FILES = sorted((Path(__file__).parent / "invalid").glob("*.yaml"))
+ENVIRONMENT = {
+    "TOKEN": "t0ken",
+    "EMPTY": "",
+    "LINE_END": "hunter2\n",
+    "NOT_ASCII": "hunter2é",
+}
+VALIDATOR = Draft202012Validator(config.json_schema())
+
+
+def comments(file: Path, kind: str) -> list[str]:
+    mark = f"# {kind}: "
+    lines = file.read_text().splitlines()
+    return [line.removeprefix(mark) for line in lines if line.startswith(mark)]
+
+
+def errors_in(file: Path) -> list[str]:
+    with pytest.raises(ConfigInvalid) as caught:
+        config.load([str(file)], ENVIRONMENT)
+    return [str(error) for error in caught.value.errors]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_each_mistake_is_named_exactly(file: Path) -> None:
+    found = [error.replace(str(file), "FILE") for error in errors_in(file)]
+    assert found == [f"FILE:{error}" for error in comments(file, "error")]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_schema_refuses_what_it_is_said_to(file: Path) -> None:
+    (expected,) = comments(file, "schema")
+    node = parse(file.read_bytes(), file.name, [])
+    verdict = "unreadable"
+    if node:
+        verdict = "accepts" if VALIDATOR.is_valid(plain(node)) else "refuses"
+    assert verdict == expected
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_no_error_shows_a_secret(file: Path) -> None:
+    assert not any(secret in error for error in errors_in(file) for secret in ("hunter", "t0ken"))

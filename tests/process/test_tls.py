@@ -86,7 +86,7 @@ def test_a_client_certificate_is_shown_to_pods_that_ask_for_one(
     client.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "client.pem"))
     with Pods(1, tls=context) as pods:
         nameserver.set(WEB, *pods.addresses)
-        without = run(config(pods.port, "{ca_file: ca.pem}", "web"))
+        without = run(config(pods.port, "{ca_file: ca.pem}\n  attempts: 1", "web"))
         assert without.exit_code == 4
         shown = run(config(pods.port, "{ca_file: ca.pem, cert_file: client.pem}", "web"))
         assert shown.exit_code == 0, shown.stdout

@@ -220,10 +220,11 @@ def _check(options: Options, environment: Mapping[str, str]) -> int:
         _print(
             f"{entry.name}: {entry.method} {entry.url}\n"
             f"  {entry.concurrency} at once, at most {entry.attempts} calls to an endpoint, "
-            f"{entry.timeout_seconds:g} s each; at least {entry.min_pods} pods; "
+            f"{entry.timeout_seconds:g} s each; min_pods {entry.min_pods}; "
             f"at most {seconds:g} s"
         )
-    _print(f"{len(loaded.broadcasts)} broadcasts; a run takes at most {longest:g} s")
+    count = len(loaded.broadcasts)
+    _print(f"{count} broadcast{'s' * (count > 1)}; a run takes at most {longest:g} s")
     return 0
 
 

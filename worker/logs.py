@@ -48,7 +48,7 @@ def _call_failed(e: Event) -> str:
 
 
 def _broadcast_finished(e: Event) -> str:
-    text = f"{e['outcome']}: {e['acknowledged']} of {e['seen']} endpoints acknowledged"
+    text = f"{e['outcome']}: {_counts(e)}"
     if e.get("reason"):
         text += f" ({e['reason']})"
     if not e["confirmed"]:
@@ -66,13 +66,19 @@ def _config_invalid(e: Event) -> str:
 def _run_finished(e: Event) -> str:
     if e.get("error_message"):
         return f"exit code {e['exit_code']}: {e['error_message']}"
-    counts = f"{e['acknowledged']} of {e['seen']} endpoints acknowledged"
-    return f"{e['outcome']}, exit code {e['exit_code']}: {counts}"
+    return f"{e['outcome']}, exit code {e['exit_code']}: {_counts(e)}"
+
+
+def _counts(e: Event) -> str:
+    others = [f"{e[what]} {what}" for what in ("failed", "gone", "cancelled") if e.get(what)]
+    return ", ".join([f"{e['acknowledged']} of {e['seen']} endpoints acknowledged", *others])
 
 
 # Every event, and its sentence for a person.
 MESSAGES: dict[str, Callable[[Event], str]] = {
-    "run.started": lambda e: f"pod-broadcast {e['version']}: {e['broadcasts']} broadcasts",
+    "run.started": lambda e: (
+        f"pod-broadcast {e['version']}: {e['broadcasts']} broadcast{'s' * (e['broadcasts'] > 1)}"
+    ),
     "broadcast.started": lambda e: f"{e['method']} {e['request_url']}, {e['concurrency']} at once",
     "endpoints.resolved": lambda e: (
         f"{e['qname']} lists {e['endpoints']} endpoints: {e['newcomers']} new, {e['left']} left"

@@ -47,10 +47,10 @@ def test_check_says_what_it_understood_and_how_long_a_run_can_take(
     assert (finished.exit_code, finished.stderr) == (0, "")
     assert finished.stdout == (
         "clear: POST http://web:8080/clear-caches\n"
-        "  16 at once, at most 5 calls to an endpoint, 10 s each; at least 1 pods; "
+        "  16 at once, at most 5 calls to an endpoint, 10 s each; min_pods 1; "
         "at most 310 s\n"
         "reload: POST http://web:8080/reload\n"
-        "  16 at once, at most 5 calls to an endpoint, 10 s each; at least 1 pods; "
+        "  16 at once, at most 5 calls to an endpoint, 10 s each; min_pods 1; "
         "at most 70 s\n"
         "2 broadcasts; a run takes at most 380 s\n"
     )
@@ -114,7 +114,7 @@ def test_schema_is_the_committed_one() -> None:
 def test_a_broadcast_is_selected_by_name_or_tag(run: Run) -> None:
     for selection in (("--broadcast", "clear"), ("--tag", "nightly")):
         finished = run(CONFIG, *selection, command="check", environment=TOKEN)
-        assert finished.stdout.splitlines()[-1] == "1 broadcasts; a run takes at most 310 s"
+        assert finished.stdout.splitlines()[-1] == "1 broadcast; a run takes at most 310 s"
 
 
 @pytest.mark.parametrize("selection", [("--broadcast", "cleer"), ("--tag", "weekly")])
@@ -153,7 +153,7 @@ def test_options_can_be_given_in_the_environment(tmp_path: Path) -> None:
     config = tmp_path / "b.yaml"
     config.write_text(CONFIG)
     done = python("check", BROADCAST_CONFIG=str(config), BROADCAST_TAG="nightly", **TOKEN)
-    assert done.stdout.splitlines()[-1] == "1 broadcasts; a run takes at most 310 s"
+    assert done.stdout.splitlines()[-1] == "1 broadcast; a run takes at most 310 s"
 
 
 def test_help_and_version_are_exit_0() -> None:

@@ -96,8 +96,9 @@ class LiveWorld:
                     raise item
                 elif isinstance(item, CallResult):
                     yield item
-                if self.stopped():
+                if self._stop.requested:
                     pool.close()
+                    self.stopped()  # which may log it: no call may start after that line
                     cut_at = min(cut_at, time.monotonic() + self._grace_seconds)
                     if self._stop.urgent or time.monotonic() >= cut_at:
                         self._transport.cut()

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import random
 import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from tests.loopback.nameserver import Nameserver
-from tests.loopback.pods import Pods, reply, silent
-from tests.loopback.program import Worker, stable
+from tests.loopback.pods import Pods, raw, reply, silent
+from tests.loopback.program import Entry, Worker, stable
+from tests.process.test_failures import check_the_end
 from worker.report import EXIT_SIGNAL_BASE
 
 STOPS = [signal.SIGTERM, signal.SIGINT]
@@ -108,6 +115,76 @@ def test_a_stop_signal_while_dns_is_silent_ends_the_run_at_once(
         "confirmed": False,
     }
     assert done == [common | {"broadcast": name} for name in ("clear", "second")]
+
+
+GRACE_SECONDS = 0.2
+MOMENTS = 200
+
+
+@pytest.fixture(scope="module")
+def busy_cluster() -> Iterator[tuple[Nameserver, Pods]]:
+    """Pods of every mood behind `busy`, and one that answers behind `calm`, which DNS caches."""
+    with Nameserver() as nameserver, Pods(5) as pods:
+        nameserver.caching_seconds = 600
+        nameserver.set("busy.default.svc.cluster.local", *pods.addresses, ttl=600)
+        nameserver.set("calm.default.svc.cluster.local", pods.addresses[0], ttl=600)
+        pods[1].script(reply(503))
+        pods[2].script(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", 0.3, b"n"))
+        pods[3].script(silent)
+        pods.die(pods.addresses[4])
+        yield nameserver, pods
+
+
+def stop_at_some_moment(seed: int, folder: Path, nameserver: Nameserver, port: int) -> None:
+    moment = random.Random(seed)
+    service, number = moment.choice(["busy", "busy", "calm"]), moment.choice(STOPS)
+    patient = (
+        f"- name: clear\n  url: http://{service}:{port}/\n  attempts: 999\n  timeout: 400ms\n"
+        "  backoff: {initial: 20ms, max: 100ms}\n  concurrency: 3\n  stagger: 5ms\n"
+    )
+    directory = folder / str(seed)
+    directory.mkdir()
+    grace = f"{GRACE_SECONDS}s"
+    with Worker(directory, patient, "--grace", grace, nameserver=nameserver) as worker:
+        if seed % 4:  # the others may be stopped before the program has begun
+            worker.wait_for_event("run.started")
+        threading.Event().wait(moment.uniform(0, 0.8))
+        worker.signal(number)
+        signalled_at = time.monotonic()
+        finished = worker.finish(timeout=20)
+        seconds = time.monotonic() - signalled_at
+    if finished.stdout == "":  # Python itself was not up yet, and died of the signal in its way
+        assert seed % 4 == 0
+        assert finished.exit_code == -number or "KeyboardInterrupt" in finished.stderr
+        return
+    assert seconds < GRACE_SECONDS + 5
+    check_the_end(finished)
+    assert finished.exit_code == EXIT_SIGNAL_BASE + number
+    last = finished.entries[-1]
+    assert len(finished.events("endpoint.cancelled")) == last["cancelled"]
+    names = [entry["event"] for entry in finished.entries]
+    after = finished.entries[names.index("shutdown.requested") + 1 :]
+    stopped_at = timestamp(finished.only("shutdown.requested"))
+    for call in after:
+        if call["event"].startswith("call."):
+            assert timestamp(call) - call["duration_seconds"] < stopped_at + 0.05, call
+
+
+def timestamp(entry: Entry) -> float:
+    return datetime.fromisoformat(entry["timestamp"]).timestamp()
+
+
+@pytest.mark.parametrize("first", range(0, MOMENTS, 20))
+def test_a_stop_signal_at_any_moment_ends_in_a_whole_report(
+    first: int, busy_cluster: tuple[Nameserver, Pods], tmp_path: Path
+) -> None:
+    nameserver, pods = busy_cluster
+    with ThreadPoolExecutor(5) as pool:
+        for future in [
+            pool.submit(stop_at_some_moment, seed, tmp_path, nameserver, pods.port)
+            for seed in range(first, first + 20)
+        ]:
+            future.result()
 
 
 def test_a_stop_signal_while_waiting_for_a_newer_answer_keeps_what_was_acknowledged(

@@ -2,6 +2,8 @@
 # make test          every test that this machine can run (REQUIRE=container,cluster makes a skipped suite a failure)
 # make check         formatting, lint, types, import contract
 # make bench         throughput and memory beside a thread pool of requests.post
+# make simulate      100,000 histories of a simulated cluster (HISTORIES=n for another number)
+# make coverage      which lines and branches of worker/ the tests reach
 # make generated     docs/configuration.md and config/schema.json, from the table of keys
 # make requirements  pin the dependencies of pyproject.toml again
 
@@ -10,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test check format bench generated requirements clean
+.PHONY: demo test check format bench simulate coverage generated requirements clean
 
 demo: $(VENV)/runtime
 	@$(BIN)/python -m tests.loopback.demo
@@ -30,6 +32,15 @@ format: $(VENV)/development
 
 bench: $(VENV)/development
 	@$(BIN)/python -m tests.bench.throughput $(ARGS)
+
+simulate: $(VENV)/development
+	@$(BIN)/python -m tests.simulation.explore $(HISTORIES)
+
+coverage: $(VENV)/development
+	@rm -f .coverage .coverage.*
+	@REQUIRE=$(REQUIRE) $(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
 
 generated: $(VENV)/development
 	@$(BIN)/python -m tests.reference

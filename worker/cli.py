@@ -49,20 +49,27 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], stop: Stop) -
     if options.command == "run":
         return Run(options, environment, stop).main()
     try:
-        match options.command:
-            case "check":
-                return _check(options, environment)
-            case "plan":
-                return _plan(options, environment, stop)
-            case "schema":
-                _print(json.dumps(config.json_schema(), indent=2))
-                return 0
+        return _look(options, environment, stop)
     except ConfigInvalid as invalid:
         for each in invalid.errors:
             print(each, file=sys.stderr)  # noqa: T201
         return report.EXIT_USAGE
     except Stopped:
         return report.EXIT_SIGNAL_BASE + stop.signals[0]
+    except Exception as error:  # noqa: BLE001 - the boundary, as in Run.main
+        # Its message may hold a secret; its type and stack do not.
+        print(f"this is a bug: {type(error).__name__}\n{_stack(error)}", file=sys.stderr)  # noqa: T201
+        return report.EXIT_BUG
+
+
+def _look(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
+    """The commands that call nobody. Raises ConfigInvalid and Stopped."""
+    if options.command == "check":
+        return _check(options, environment)
+    if options.command == "plan":
+        return _plan(options, environment, stop)
+    _print(json.dumps(config.json_schema(), indent=2))
+    return 0
 
 
 def _log_usage_error(message: str) -> None:
@@ -107,6 +114,7 @@ class Run:
         self._run_id = os.urandom(16).hex()  # also the trace id of its calls
         self._started_at = time.monotonic()
         self._masker = Masker(())
+        self._loaded = False
         self._log = self._configure()
 
     def main(self) -> int:
@@ -134,6 +142,7 @@ class Run:
         loaded = _load(self._options, self._environment)
         self._masker = Masker(loaded.secrets)
         self._log = self._configure()
+        self._loaded = True
         return loaded
 
     def _broadcast_all(self, loaded: Config) -> RunReport:
@@ -181,9 +190,10 @@ class Run:
 
     def _report_crash(self, error: Exception) -> dict[str, Any]:
         error_type = type(error).__name__
-        stack = "".join(traceback.format_tb(error.__traceback__))
-        self._log.error("run.crashed", error_type=error_type, error_message=str(error), stack=stack)
-        return self._failure(report.EXIT_BUG, f"{error_type}: {error}")
+        message = str(error) if self._loaded else "not shown, since the secrets are not known yet"
+        stack = _stack(error)
+        self._log.error("run.crashed", error_type=error_type, error_message=message, stack=stack)
+        return self._failure(report.EXIT_BUG, f"{error_type}: {message}")
 
     def _failure(self, exit_code: int, error_message: str) -> dict[str, Any]:
         return {
@@ -204,6 +214,11 @@ class Run:
             return
         with os.fdopen(descriptor, "wb") as file:
             file.write(summary_line(summary | {"run_id": self._run_id}, self._masker))
+
+
+def _stack(error: Exception) -> str:
+    """Where it happened, without values."""
+    return "".join(traceback.format_tb(error.__traceback__))
 
 
 def _print(text: str) -> None:

@@ -100,6 +100,7 @@ class Nameserver(Server):
         self.negative_ttl_seconds = TTL_SECONDS
         self.caching_seconds: float | None = None  # at most so long, if at all
         self.delay_seconds = 0.0
+        self.mangle: Callable[[bytes], bytes] = lambda wire: wire  # what it says, on its way
         self._zone = _Zone()
         self._cache: dict[tuple[dns.name.Name, str], _Cached] = {}
         self._faults: list[Fault] = []
@@ -217,7 +218,7 @@ class Nameserver(Server):
         fault = next((fault for fault in self._faults if fault.befalls(query)), None)
         limit = 65535 if transport == "tcp" else max(512, message.payload)
         if fault is None:
-            return _render(self._respond(message, query.rdtype), limit)
+            return self.mangle(_render(self._respond(message, query.rdtype), limit))
         fault.times -= 1
         return self._faulty(fault.kind, message, query.rdtype, limit)
 

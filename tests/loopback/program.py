@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -17,6 +18,10 @@ from tests.loopback.nameserver import Nameserver
 from tests.loopback.serving import HANG_SECONDS
 
 ROOT = Path(__file__).parents[2]
+# Nothing of the developer's own but what measures coverage.
+BARE_ENVIRONMENT = {"PATH": "/usr/bin:/bin"} | {
+    name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")
+}
 SEARCH = ("default.svc.cluster.local", "svc.cluster.local", "cluster.local")
 
 Entry = dict[str, Any]
@@ -86,7 +91,7 @@ class Worker:
         self.process = subprocess.Popen(
             [*line, *arguments],
             cwd=ROOT,
-            env={"PATH": "/usr/bin:/bin", **(environment or {})},
+            env=BARE_ENVIRONMENT | dict(environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

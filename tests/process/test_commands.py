@@ -12,7 +12,7 @@ import pytest
 
 from tests.loopback.nameserver import Nameserver
 from tests.loopback.pods import Pods
-from tests.loopback.program import ROOT
+from tests.loopback.program import BARE_ENVIRONMENT, ROOT
 from tests.process.conftest import Run
 from worker import __version__
 
@@ -32,7 +32,7 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     return subprocess.run(
         [sys.executable, "-m", "worker", *arguments],
         cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", **environment},
+        env=BARE_ENVIRONMENT | environment,
         capture_output=True,
         text=True,
         timeout=60,

@@ -1,0 +1,52 @@
+"""Many pods, of which some hang and some fail: nobody is forgotten, and nothing is left behind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from tests.loopback.nameserver import Nameserver
+from tests.loopback.pods import Pods, reply, silent
+from tests.loopback.program import Worker
+
+PODS = 4000
+CONFIG = """\
+defaults:
+  settle: 0s
+  attempts: 2
+  timeout: 300ms
+  concurrency: 100
+  backoff: {{initial: 10ms}}
+broadcasts:
+  - {{name: first, url: "http://first:{port}/"}}
+  - {{name: second, url: "http://second:{port}/"}}
+"""
+
+
+def test_4000_pods_of_which_a_tenth_hang_and_a_tenth_answer_503(tmp_path: Path) -> None:
+    with Nameserver() as nameserver, Pods(PODS) as pods:
+        nameserver.set("first.default.svc.cluster.local", *pods.addresses)
+        nameserver.fault("silence", name="second.default.svc.cluster.local")
+        for number in range(0, PODS, 10):
+            pods[number].script(silent)
+            pods[number + 1].script(reply(503))
+        config = CONFIG.format(port=pods.port)
+        with Worker(tmp_path, config, nameserver=nameserver, options="timeout:30") as worker:
+            nameserver.wait_for(
+                "the second broadcast's question",
+                lambda: nameserver.asked("second.default.svc.cluster.local") > 0,
+            )
+            process = Path("/proc", str(worker.process.pid))
+            threads = len(list((process / "task").iterdir()))
+            sockets = [str(file.readlink()) for file in (process / "fd").iterdir()]
+            worker.process.terminate()
+            finished = worker.finish()
+        first, _ = finished.events("broadcast.finished")
+        counts = (first["seen"], first["acknowledged"], first["failed"], first["calls"])
+        assert counts == (PODS, PODS * 8 // 10, PODS * 2 // 10, PODS * 12 // 10)
+        failures = Counter(entry["error_type"] for entry in finished.events("endpoint.failed"))
+        assert failures == {"timeout": PODS // 10, "status": PODS // 10}
+        assert Counter(pods.requests.values()) == {1: PODS * 8 // 10, 2: PODS * 2 // 10}
+        assert threads == 1
+        # The question that waits for its answer; the log is a pipe.
+        assert sum(link.startswith("socket:") for link in sockets) == 1, sockets

@@ -1,0 +1,169 @@
+"""Marked secrets in every key that takes one, and a search for them in all that is written."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode, urlsafe_b64encode
+from pathlib import Path
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from tests.loopback.nameserver import Nameserver
+from tests.loopback.pods import Behaviour, Pods, raw
+from tests.loopback.program import ROOT, Finished
+from tests.process.conftest import Run
+
+WEB = "web.default.svc.cluster.local"
+HEADER, FILE, TOKEN = 'hEaDeR/+"1%&=?', "fIlE-t0ken-2", 'bEaReR+/="3~'
+USER, PASSWORD = "uSeRnAmE-4", 'pAsSwÖrD "5" /+&'
+ENVIRONMENT = {"HEADER": HEADER, "TOKEN": TOKEN, "USER_NAME": USER, "PASSWORD": PASSWORD}
+
+
+def forms(secret: str) -> list[str]:
+    """As somebody might echo it."""
+    data = secret.encode()
+    pairs = [f"{USER}:{secret}".encode(), b"prefix " + data, b"x" + data + b"y"]
+    return [
+        secret,
+        quote(secret),
+        quote(secret, safe=""),
+        re.sub("%..", lambda match: match[0].lower(), quote_plus(secret)),
+        json.dumps(secret)[1:-1],
+        repr(secret)[1:-1],
+        b64encode(data).decode(),
+        urlsafe_b64encode(data).decode(),
+        *(b64encode(pair).decode() for pair in pairs),
+    ]
+
+
+SECRETS = (HEADER, FILE, TOKEN, USER, PASSWORD)
+ECHO = " ".join(form for secret in SECRETS for form in forms(secret)).encode()
+ECHO_LINE = ECHO.replace(b"\n", b"").decode("utf-8").encode("latin-1", "replace")
+PODS: dict[str, Behaviour] = {
+    "the body": raw(b"HTTP/1.1 404 No\r\nContent-Length: %d\r\n\r\n" % len(ECHO) + ECHO),
+    "the reason phrase": raw(b"HTTP/1.1 500 " + ECHO_LINE + b"\r\nContent-Length: 0\r\n\r\n"),
+    "the Location": raw(
+        b"HTTP/1.1 302 Found\r\nLocation: " + ECHO_LINE + b"\r\nContent-Length: 0\r\n\r\n"
+    ),
+    "the Allow header": raw(
+        b"HTTP/1.1 405 No\r\nAllow: " + ECHO_LINE + b"\r\nContent-Length: 0\r\n\r\n"
+    ),
+    "no HTTP at all": raw(ECHO + b"\r\n\r\n"),
+}
+AUTHS = {
+    "bearer": "{bearer: {env: TOKEN}}",
+    "basic": "{basic: {username: {env: USER_NAME}, password: {env: PASSWORD}}}",
+}
+
+
+def config(port: int, auth: str) -> str:
+    return (
+        f"- name: clear\n  url: http://web:{port}/\n  settle: 0s\n  attempts: 1\n"
+        f"  headers: {{X-Env: {{env: HEADER}}, X-File: {{file: secret}}}}\n"
+        f"  auth: {AUTHS[auth]}\n  log_response: true\n"
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "secret").write_text(FILE + "\n")
+    (tmp_path / "termination-log").touch()
+    return tmp_path
+
+
+def check_nothing_leaks(finished: Finished, folder: Path, auth: str) -> None:
+    used = {HEADER, FILE} | ({TOKEN} if auth == "bearer" else {USER, PASSWORD})
+    written = finished.stdout + finished.stderr + (folder / "termination-log").read_text()
+    for line in finished.stdout.splitlines():
+        if line.startswith("{"):  # in JSON a quote is written as \"
+            written += " ".join(map(str, json.loads(line).values()))
+    leaks = {form for secret in used for form in forms(secret) if form in written}
+    # Of the base64 of something longer, the digits that the secret alone decides are masked.
+    assert not leaks, leaks
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+@pytest.mark.parametrize("auth", AUTHS)
+@pytest.mark.parametrize("what", PODS)
+def test_a_pod_that_echoes_secrets_in(
+    what: str, auth: str, log_format: str, run: Run, nameserver: Nameserver, folder: Path
+) -> None:
+    with Pods(1) as pods:
+        nameserver.set(WEB, *pods.addresses)
+        pods[0].script(PODS[what])
+        finished = run(
+            config(pods.port, auth),
+            *("--log-format", log_format),
+            *("--termination-log", str(folder / "termination-log")),
+            environment=ENVIRONMENT,
+        )
+        assert finished.exit_code == 4, finished.stdout
+        (request,) = pods[0].requests
+        assert request.header("X-Env") == HEADER
+        assert request.header("X-File") == FILE
+        check_nothing_leaks(finished, folder, auth)
+        if log_format == "json" and what != "no HTTP at all":
+            assert "***" in finished.stdout
+
+
+@pytest.mark.parametrize("command", ["check", "plan"])
+@pytest.mark.parametrize("auth", AUTHS)
+def test_commands_show_no_secret(
+    command: str, auth: str, run: Run, nameserver: Nameserver, folder: Path
+) -> None:
+    nameserver.set(WEB, "127.0.0.1")
+    finished = run(config(8080, auth), command=command, environment=ENVIRONMENT)
+    assert finished.exit_code == 0
+    check_nothing_leaks(finished, folder, auth)
+
+
+ROOMS = [
+    "worker.config:load",
+    "worker.resolvconf:candidates",
+    "worker.discovery:Lookup.ask",
+    "worker.request:prepare",
+    "worker.transport:Transport.call",
+    "worker.ledger:Ledger.record_call",
+    "worker.world:LiveWorld.calls",
+    "worker.broadcast:run",
+    "worker.report:summary",
+]
+# Python runs this before the program: the named function raises what it was given.
+CRASH = """
+import importlib, os, functools
+module, _, path = os.environ["CRASH"].partition(":")
+holder = importlib.import_module(module)
+*names, last = path.split(".")
+for name in names:
+    holder = getattr(holder, name)
+def crash(*arguments, **keywords):
+    raise RuntimeError(" ".join(os.environ[name] for name in ("TOKEN", "HEADER")))
+setattr(holder, last, crash)
+"""
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_crash_in(
+    room: str, command: str, run: Run, nameserver: Nameserver, folder: Path
+) -> None:
+    (folder / "sitecustomize.py").write_text(CRASH)
+    with Pods(1) as pods:
+        nameserver.set(WEB, *pods.addresses)
+        finished = run(
+            config(pods.port, "bearer"),
+            command=command,
+            environment=ENVIRONMENT | {"CRASH": room, "PYTHONPATH": f"{folder}:{ROOT}"},
+        )
+    check_nothing_leaks(finished, folder, "bearer")
+    if command == "run":
+        assert finished.exit_code == 1, finished.stdout
+        crashed, last = finished.entries[-2:]
+        assert (crashed["event"], crashed["error_type"]) == ("run.crashed", "RuntimeError")
+        assert "in crash" in crashed["stack"]
+        assert (last["event"], last["exit_code"], last["outcome"]) == ("run.finished", 1, "failed")
+    elif finished.exit_code != 0:  # a plan does not enter every room
+        assert finished.exit_code == 1
+        assert finished.stderr.startswith("this is a bug: RuntimeError\n")

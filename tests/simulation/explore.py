@@ -1,0 +1,64 @@
+"""`make simulate`: as many histories as wanted, at random, and what they came to.
+
+`python -m tests.simulation.explore [HISTORIES]`; a history that breaks the promise is shrunk,
+printed, and makes the exit code 1.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+
+from hypothesis import HealthCheck, given, settings
+
+from tests.simulation.cluster import History
+from tests.simulation.test_promise import BROADCASTS, check, histories, run
+from worker.model import Broadcast
+
+
+def explore(count: int) -> dict[str, Counter[str]]:
+    """Checks so many histories. Returns how often each thing happened, by kind of thing."""
+    seen: dict[str, Counter[str]] = {
+        kind: Counter() for kind in ("outcomes", "reasons", "verdicts", "errors", "events", "other")
+    }
+
+    @settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(BROADCASTS, histories())
+    def one(entry: Broadcast, history: History) -> None:
+        world, report, lines = run(entry, history)
+        check(world, report, lines)
+        seen["outcomes"][report.outcome] += 1
+        seen["reasons"][report.reason or "none"] += 1
+        seen["verdicts"].update(endpoint.verdict for endpoint in report.endpoints)
+        seen["errors"].update(c.result.error_type or "none" for c in world.made)
+        seen["events"].update(entry["event"] for entry in lines.entries)
+        seen["other"]["histories"] += 1
+        seen["other"]["calls"] += report.calls
+        seen["other"]["rounds"] += report.rounds
+        seen["other"]["confirmed"] += report.confirmed
+
+    one()
+    return seen
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    began_at = time.monotonic()
+    seen = explore(count)
+    seconds = time.monotonic() - began_at
+    total = seen["other"]["histories"]
+    print(f"{total} histories kept the promise, in {seconds:.0f} s: {total / seconds:.0f} a second")
+    for kind, counts in seen.items():
+        print(f"\n{kind}:")
+        for name, number in counts.most_common():
+            print(f"  {number:9} {name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Whatever comes from outside is a result or a clear error, never an exception, never too late."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.loopback.nameserver import Nameserver
+from tests.loopback.pods import Pods, raw
+from worker.discovery import Lookup
+from worker.model import Answer, Broadcast, CallResult, Endpoint, ResolutionFailure
+from worker.resolvconf import Nameserver as Server
+from worker.resolvconf import ResolvConf, candidates, parse
+from worker.stop import Stop
+from worker.transport import Transport
+
+TIMEOUT_SECONDS = 0.3
+DNS_SECONDS = 0.1
+MAX_BODY_BYTES = 64 * 1024
+SOME = settings(
+    max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+)
+LINE = st.text("nameserver search options ndots:timeout attempts rotate use-vc 0123456789.:-#;\t")
+
+
+@given(st.one_of(st.text(), st.lists(LINE).map("\n".join)))
+def test_any_text_is_a_resolv_conf(text: str) -> None:
+    conf = parse(text)
+    assert isinstance(conf, ResolvConf)
+    assert conf.nameservers
+    assert candidates("web", conf)
+
+
+MANGLING = st.lists(st.tuples(st.integers(2, 200), st.integers(0, 255)), max_size=6)
+
+
+@pytest.fixture(scope="module")
+def nameserver() -> Iterator[Nameserver]:
+    with Nameserver() as server:
+        server.set("web.example", "127.0.0.1", "127.0.0.2")
+        yield server
+
+
+@SOME
+@given(changes=MANGLING, length=st.integers(0, 300))
+def test_a_mangled_dns_answer(
+    changes: list[tuple[int, int]], length: int, nameserver: Nameserver
+) -> None:
+    def mangle(wire: bytes) -> bytes:
+        data = bytearray(wire)
+        for position, byte in changes:
+            if position < len(data):
+                data[position] = byte
+        return bytes(data[:length])
+
+    nameserver.mangle = mangle
+    conf = ResolvConf(
+        nameservers=(Server(nameserver.address, nameserver.port),),
+        timeout_seconds=1,
+        attempts=1,
+    )
+    began_at = time.monotonic()
+    result = Lookup("web.example.", "ipv4", conf, Stop()).ask(began_at + DNS_SECONDS)
+    assert isinstance(result, (Answer, ResolutionFailure))
+    assert time.monotonic() - began_at < TIMEOUT_SECONDS + 2
+
+
+@pytest.fixture(scope="module")
+def pods() -> Iterator[Pods]:
+    with Pods(1) as pods:
+        yield pods
+
+
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
+WHOLE += b"2\r\nok\r\n0\r\n\r\n"
+PIECES = st.sampled_from(
+    [
+        b"HTTP/1.1 ",
+        b"HTTP/1.0 ",
+        b"200",
+        b"404 x",
+        b"\r\n",
+        b"\r\n\r\n",
+        b"Content-Length: ",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Connection: upgrade\r\n",
+        b"5\r\n",
+        b"0\r\n\r\n",
+        b"x" * 70_000,
+        b"\x00\xff",
+        b": ",
+        b" ",
+    ]
+)
+
+
+@SOME
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.lists(PIECES, max_size=12).map(b"".join),
+        st.tuples(st.integers(0, len(WHOLE)), st.binary(max_size=9)).map(
+            lambda cut: WHOLE[: cut[0]] + cut[1] + WHOLE[cut[0] :]
+        ),
+    )
+)
+def test_any_bytes_are_a_response_or_a_failure(pods: Pods, data: bytes) -> None:
+    pods[0].script(raw(data))
+    broadcast = Broadcast(
+        name="a",
+        url=f"http://web:{pods.port}/",
+        https=False,
+        host="web",
+        port=pods.port,
+        timeout_seconds=TIMEOUT_SECONDS,
+        log_response=True,
+    )
+    began_at = time.monotonic()
+    transport = Transport(broadcast, trace_id="0" * 32)
+    result = transport.call(Endpoint(pods.addresses[0], pods.port), span_id="0" * 16)
+    assert isinstance(result, CallResult)
+    assert len(result.response_body or b"") <= MAX_BODY_BYTES
+    assert result.error_type in {None, "protocol", "status", "redirect", "connection_reset"}
+    assert time.monotonic() - began_at < TIMEOUT_SECONDS + 2

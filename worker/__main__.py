@@ -22,5 +22,4 @@ def main() -> int:
     return cli.main(sys.argv[1:], os.environ, stop)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+sys.exit(main())

@@ -5,6 +5,8 @@ It decides nothing: who is owed a call, how long to wait and what came of it are
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from worker.ledger import Ask, Booked, Call, Finish, Ledger, Wait
 from worker.logs import LEVELS, Log
 from worker.model import Broadcast, BroadcastReport, CallResult, ResolutionFailure
@@ -43,6 +45,8 @@ def run(broadcast: Broadcast, world: World, log: Log) -> BroadcastReport:
                 report = ledger.report(world.now())
                 _log_report(broadcast, report, log)
                 return report
+            case _:
+                assert_never(step)
 
 
 def _ask(ledger: Ledger, world: World, log: Log) -> None:

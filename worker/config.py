@@ -132,17 +132,14 @@ def _no_place(key: str, message: str) -> ConfigError:
 
 
 def _files(path: str, errors: list[ConfigError]) -> list[str]:
-    if not Path(path).exists():
-        message = "expected a file or folder, got none; --config names another"
-        errors.append(Place(path).error("", message))
-        return []
-    if not Path(path).is_dir():
-        return [path]
     try:
         # A mounted ConfigMap holds its files in a hidden folder, and links to them.
         names = [p for p in Path(path).iterdir() if not p.name.startswith(".")]
+    except NotADirectoryError:
+        return [path]
     except OSError as error:
-        errors.append(Place(path).error("", f"expected a readable folder, got: {error.strerror}"))
+        message = f"expected a readable file or folder, got: {error.strerror}"
+        errors.append(Place(path).error("", f"{message}; --config names another"))
         return []
     files = sorted(str(p) for p in names if p.suffix in SUFFIXES and not p.is_dir())
     if not files:

@@ -20,7 +20,6 @@ import dns.name
 import dns.rcode
 import dns.rdatatype
 import dns.reversename
-import dns.ttl
 
 from worker.model import Answer, IpFamily, ResolutionError, ResolutionFailure
 from worker.resolvconf import Nameserver, ResolvConf, candidates
@@ -299,8 +298,8 @@ def _read(
         raise _Fault("dns_servfail", f"{server} answered another question")
     chain = response.resolve_chaining()
     ttl_seconds = chain.minimum_ttl
-    if ttl_seconds == dns.ttl.MAX_TTL:  # nothing that says how long: not cached (RFC 2308, 5)
-        ttl_seconds = 0
+    if not chain.answer and not any(r.rdtype == dns.rdatatype.SOA for r in response.authority):
+        ttl_seconds = 0  # nothing says how long it holds: it is not to be cached (RFC 2308, 5)
     return _Reply(
         qname=query.question[0].name,
         canonical_name=chain.canonical_name,

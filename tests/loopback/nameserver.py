@@ -97,7 +97,7 @@ class Nameserver(Server):
         self.port = 0
         self.queries: list[Query] = []
         self.on_query: Callable[[Query], None] = lambda _: None  # before the answer is made
-        self.negative_ttl_seconds = TTL_SECONDS
+        self.negative_ttl_seconds: int | None = TTL_SECONDS  # None: no SOA
         self.caching_seconds: float | None = None  # at most so long, if at all
         self.delay_seconds = 0.0
         self.mangle: Callable[[bytes], bytes] = lambda wire: wire  # what it says, on its way
@@ -258,11 +258,11 @@ class Nameserver(Server):
             return response
         if name not in self._zone.names:
             response.set_rcode(dns.rcode.NXDOMAIN)
-        response.authority.append(self._soa(name))
+        if self.negative_ttl_seconds is not None:
+            response.authority.append(self._soa(name, self.negative_ttl_seconds))
         return response
 
-    def _soa(self, name: dns.name.Name) -> dns.rrset.RRset:
-        ttl = self.negative_ttl_seconds
+    def _soa(self, name: dns.name.Name, ttl: int) -> dns.rrset.RRset:
         zone = dns.name.Name(name.labels[-3:])
         text = f"ns.{zone} hostmaster.{zone} 1 7200 1800 86400 {ttl}"
         return dns.rrset.from_text(zone, ttl, "IN", "SOA", text)
@@ -274,7 +274,9 @@ class Nameserver(Server):
         now = time.monotonic()
         cached = self._cache.get((name, rdtype))
         if cached is None or now >= cached.expires_at:
-            seconds = min(self.caching_seconds, rrset.ttl if rrset else self.negative_ttl_seconds)
+            seconds = min(
+                self.caching_seconds, rrset.ttl if rrset else self.negative_ttl_seconds or 0
+            )
             cached = self._cache[name, rdtype] = _Cached(rrset, now + seconds)
         if cached.rrset is None:
             return None

@@ -290,6 +290,13 @@ def test_one_failed_broadcast_does_not_keep_the_next_from_running(
     assert (last["broadcasts_complete"], last["broadcasts_failed"]) == (1, 1)
 
 
+def test_a_traceparent_of_the_configuration_is_sent_as_it_is(run: Run, three_pods: Pods) -> None:
+    value = f"00-{'a' * 32}-{'b' * 16}-00"
+    finished = run(config(three_pods.port, f"{QUICK}  headers: {{traceparent: {value}}}\n"))
+    assert finished.exit_code == 0, finished.stdout
+    assert three_pods[0].requests[0].header("traceparent") == value
+
+
 def test_expect_decides_before_anything_else(run: Run, three_pods: Pods) -> None:
     three_pods[0].script(reply(404, b"no such cache"))
     three_pods[1].script(reply(302, headers=["Location: /elsewhere"]))

@@ -93,6 +93,23 @@ def test_a_client_certificate_is_shown_to_pods_that_ask_for_one(
         assert list(pods.requests.values()) == [1]
 
 
+async def close(exchange: Exchange) -> None:
+    """Takes a ClientHello, and goes."""
+    await exchange.reader.read(1000)
+
+
+def test_a_pod_that_closes_during_the_handshake_is_a_connection_reset(
+    run: Run, three_pods: Pods
+) -> None:
+    for number in range(3):
+        three_pods[number].script(close)
+    finished = run(config(three_pods.port, "{}\n  attempts: 1", "web"))
+    assert finished.exit_code == 4
+    failed = finished.events("call.failed")
+    assert {entry["error_type"] for entry in failed} == {"connection_reset"}
+    assert {entry["error_message"] for entry in failed} == {"closed during the TLS handshake"}
+
+
 async def plain_http(exchange: Exchange) -> None:
     """Answers to a ClientHello what most servers do."""
     await exchange.reader.read(1)

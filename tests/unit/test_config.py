@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -234,9 +235,35 @@ def test_paths_that_lead_nowhere(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid) as caught:
         config.load(paths, {})
     assert str(caught.value).splitlines() == [
-        f"{tmp_path}/missing: expected a file or folder, got none; --config names another",
+        f"{tmp_path}/missing: expected a readable file or folder, got: No such file or directory; "
+        "--config names another",
         f"{tmp_path}/empty: expected *.yaml or *.yml files in it, got none",
         f"{tmp_path}/big.yaml: expected at most 1 MiB of YAML, got more",
+    ]
+
+
+def test_a_folder_that_must_not_be_read(tmp_path: Path) -> None:
+    root = os.geteuid() == 0
+    tmp_path.chmod(0)
+    if root:
+        os.seteuid(65534)  # root may read everything
+    try:
+        with pytest.raises(ConfigInvalid) as caught:
+            config.load([str(tmp_path)], {})
+    finally:
+        if root:
+            os.seteuid(0)
+        tmp_path.chmod(0o700)
+    message = "expected a readable file or folder, got: Permission denied; --config names another"
+    assert str(caught.value) == f"{tmp_path}: {message}"
+
+
+def test_a_secret_file_that_is_too_long(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"x" * (64 * 1024 + 1))
+    more = "  auth: {bearer: {file: secret}}\n"
+    assert messages(tmp_path, f"- name: a\n  url: {URL}\n{more}") == [
+        "broadcasts.yaml:3:18: broadcasts[0].auth.bearer: expected at most 65536 bytes in "
+        "secret, got more"
     ]
 
 

@@ -1,0 +1,76 @@
+"""Command line and environment to Options."""
+
+from __future__ import annotations
+
+import pytest
+
+from worker.arguments import Options, UsageError, parse
+from worker.resolvconf import Nameserver
+
+DEFAULTS = Options(
+    command="run",
+    config=("/etc/pod-broadcast",),
+    broadcast=(),
+    tag=(),
+    grace_seconds=5.0,
+    log_format=None,
+    log_level="info",
+    nameservers=(),
+    resolv_conf="/etc/resolv.conf",
+    termination_log="/dev/termination-log",
+)
+
+
+def test_nothing_given() -> None:
+    assert parse([], {}) == DEFAULTS
+
+
+def test_everything_given_on_the_command_line() -> None:
+    line = (
+        "plan --config a --config b --broadcast c --tag d --tag e --grace 1m --log-format console "
+        "--log-level error --nameserver 10.0.0.10 --nameserver [::1]:5353 --resolv-conf f "
+        "--termination-log g"
+    )
+    assert parse(line.split(), {"BROADCAST_CONFIG": "overridden", "BROADCAST_TAG": "x"}) == Options(
+        command="plan",
+        config=("a", "b"),
+        broadcast=("c",),
+        tag=("d", "e"),
+        grace_seconds=60.0,
+        log_format="console",
+        log_level="error",
+        nameservers=(Nameserver("10.0.0.10", 53), Nameserver("::1", 5353)),
+        resolv_conf="f",
+        termination_log="g",
+    )
+
+
+def test_the_environment_gives_lists_with_commas() -> None:
+    environment = {
+        "BROADCAST_CONFIG": "a, b",
+        "BROADCAST_NAMESERVER": "127.0.0.1:53,::1,[::1]",
+        "BROADCAST_GRACE": "0s",
+        "BROADCAST_LOG_LEVEL": "",
+    }
+    options = parse(["check"], environment)
+    assert options.config == ("a", "b")
+    assert options.nameservers == (
+        Nameserver("127.0.0.1", 53),
+        Nameserver("::1", 53),
+        Nameserver("::1", 53),
+    )
+    assert (options.grace_seconds, options.log_level) == (0.0, "info")
+
+
+@pytest.mark.parametrize(
+    "value", ["dns.example", "10.0.0.1:", "10.0.0.1:0", "10.0.0.1:65536", "[::1]:x", "", "[::1"]
+)
+def test_a_nameserver_is_an_address(value: str) -> None:
+    with pytest.raises(UsageError, match="expected an IP address, or ADDRESS:PORT"):
+        parse(["--nameserver", value], {})
+
+
+@pytest.mark.parametrize("environment", [{"BROADCAST_LOG_FORMAT": "xml"}, {"BROADCAST_GRACE": "x"}])
+def test_the_environment_is_checked_like_an_argument(environment: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=r"--log-format|--grace"):
+        parse([], environment)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,22 @@ def test_a_certificate_that_proves_nothing_is_a_failure_that_is_not_retried(
     assert [(entry["attempt"], entry["error_type"]) for entry in failed] == [(1, "tls")] * 2
     assert all(message in entry["error_message"] for entry in failed)
     assert list(tls_pods.requests.values()) == [0, 0]
+
+
+def test_an_expired_certificate_is_a_failure_that_is_not_retried(
+    run: Run, ca: trustme.CA, nameserver: Nameserver, tmp_path: Path
+) -> None:
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    ca.issue_cert("web", not_after=yesterday).configure_cert(context)
+    with Pods(1, tls=context) as pods:
+        nameserver.set(WEB, *pods.addresses)
+        finished = run(config(pods.port, "{ca_file: ca.pem}", "web"))
+    assert finished.exit_code == 4
+    failed = finished.only("call.failed")
+    assert (failed["error_type"], failed["attempt"]) == ("tls", 1)
+    assert "expired" in failed["error_message"]
 
 
 def test_insecure_skip_verify_verifies_nothing(run: Run, tls_pods: Pods) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,10 +14,13 @@ from hypothesis import strategies as st
 
 from tests.loopback.nameserver import Nameserver
 from tests.loopback.pods import Pods, raw
+from worker.config import load
 from worker.discovery import Lookup
 from worker.model import Answer, Broadcast, CallResult, Endpoint, ResolutionFailure
+from worker.request import prepare
 from worker.resolvconf import Nameserver as Server
 from worker.resolvconf import ResolvConf, candidates, parse
+from worker.source import ConfigError, ConfigInvalid
 from worker.stop import Stop
 from worker.transport import Transport
 
@@ -35,6 +41,58 @@ def test_any_text_is_a_resolv_conf(text: str) -> None:
     assert candidates("web", conf)
 
 
+ODD = st.text("abc/:@?#[]%. \r\n\t\x00\x7féü漢😀*\u2028=&-_~", max_size=12) | st.text(max_size=6)
+
+
+@settings(suppress_health_check=list(HealthCheck))
+@given(
+    host=st.just("") | ODD,
+    path=st.just("a%20b?c=d") | ODD,
+    name=st.sampled_from(["X-A", "x-b", "Accept"]) | ODD,
+    value=st.just("a b") | ODD,
+    text=st.just("ok") | ODD,
+)
+def test_any_text_in_url_headers_and_expect_is_refused_or_stays_in_its_place(
+    host: str, path: str, name: str, value: str, text: str, tmp_path: Path
+) -> None:
+    entry = {
+        "name": "a",
+        "url": f"http://web{host}:8080/{path}",
+        "headers": {name: value},
+        "expect": {"body_contains": text},
+    }
+    file = tmp_path / "a.yaml"
+    file.write_bytes(json.dumps([entry]).encode())
+    broadcasts: tuple[Broadcast, ...] = ()
+    errors: list[ConfigError] = []
+    try:
+        broadcasts = load([str(file)], {}).broadcasts
+    except ConfigInvalid as invalid:
+        errors = invalid.errors
+    assert all(str(error).startswith(f"{file}:1:") for error in errors)
+    assert bool(broadcasts) != bool(errors)
+    for broadcast in broadcasts:
+        check_request(broadcast, name, value)
+
+
+def check_request(broadcast: Broadcast, name: str, value: str) -> None:
+    """Whether the header is there, and nothing but it and the usual ones."""
+    head, _, body = prepare(broadcast, "0" * 32).to_bytes("0" * 16).partition(b"\r\n\r\n")
+    request_line, *lines = head.decode("ascii").split("\r\n")
+    assert request_line.startswith("POST /")
+    assert request_line.count(" ") == 2
+    assert f"{name}: {value}" in lines
+    names = [line.partition(":")[0].lower() for line in lines]
+    assert sorted(names) == sorted({*names})
+    assert set(names) == {*DEFAULT_HEADERS, name.lower()}
+    assert not re.search(r"[\x00-\x09\x0b\x0c\x0e-\x1f]", head.decode())
+    assert body == b""
+
+
+DEFAULT_HEADERS = (
+    *("host", "user-agent", "accept", "accept-encoding", "content-length", "connection"),
+    "traceparent",
+)
 MANGLING = st.lists(st.tuples(st.integers(2, 200), st.integers(0, 255)), max_size=6)
 
 

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+import threading
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -156,6 +157,26 @@ def test_the_termination_message_is_json_and_masked() -> None:
     line = summary_line({"exit_code": 2, "error_message": text}, Masker(["topsecret"]))
     assert len(line) <= 4096
     assert json.loads(line)["error_message"].startswith("no *** \0\0\0")
+
+
+def test_a_pipe_that_is_full_and_does_not_block_is_waited_for(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    os.set_blocking(writer, False)
+    line, lines = b"x" * 1023 + b"\n", 200  # a pipe holds 64 KiB
+    sink = Sink(writer)
+
+    def write() -> None:
+        for _ in range(lines):
+            sink.write(line)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    received = b""
+    while len(received) < lines * len(line):
+        received += os.read(reader, 4096)
+    thread.join()
+    assert received == line * lines
+    assert not sink.lost
 
 
 def test_a_line_that_cannot_be_written_is_remembered() -> None:

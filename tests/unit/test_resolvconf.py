@@ -39,7 +39,7 @@ domain ignored.example
 search A.example. b.example
 nameserver 127.0.0.1
 nameserver fe80::1%eth0
-options rotate use-vc timeout:3 attempts:4 edns0
+options rotate use-vc timeout:3 attempts:4 edns0 max-depth:3
 options ndots:2
 sortlist 10.0.0.0
 """

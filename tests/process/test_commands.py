@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.loopback.nameserver import Nameserver
 from tests.loopback.pods import Pods
-from tests.loopback.program import BARE_ENVIRONMENT, ROOT
+from tests.loopback.program import BARE_ENVIRONMENT, ROOT, Worker
 from tests.process.conftest import Run
 from worker import __version__
 
@@ -105,6 +107,32 @@ def test_plan_of_a_service_that_is_not_there_is_exit_4(run: Run) -> None:
     assert "NXDOMAIN" in finished.stdout
 
 
+def test_plan_of_broken_dns_is_exit_4(run: Run, nameserver: Nameserver) -> None:
+    nameserver.fault("refused")
+    finished = run(CONFIG, "--broadcast", "reload", command="plan", environment=TOKEN)
+    assert (finished.exit_code, finished.stderr) == (4, "")
+    name = "web.default.svc.cluster.local"
+    assert finished.stdout == f"reload: {name}: dns_refused: {nameserver} answered REFUSED\n\n"
+
+
+def test_a_stop_signal_ends_a_plan(tmp_path: Path, nameserver: Nameserver) -> None:
+    nameserver.fault("silence")
+    settings: dict[str, Any] = {"command": "plan", "environment": TOKEN, "options": "timeout:30"}
+    with Worker(tmp_path, CONFIG, nameserver=nameserver, **settings) as worker:
+        nameserver.wait_for("a question", lambda: nameserver.asked() > 0)
+        worker.signal(signal.SIGTERM)
+        finished = worker.finish(timeout=10)
+    assert (finished.exit_code, finished.stdout, finished.stderr) == (143, "", "")
+
+
+def test_without_a_resolv_conf_a_name_is_tried_as_it_is(run: Run, nameserver: Nameserver) -> None:
+    nameserver.set("web", "127.0.0.1", "127.0.0.2")
+    arguments = ("--broadcast", "reload", "--resolv-conf", "/nonexistent/resolv.conf")
+    finished = run(CONFIG, *arguments, command="plan", environment=TOKEN)
+    assert finished.exit_code == 0
+    assert finished.stdout.startswith("reload: web, TTL 5 s, NOERROR\n")
+
+
 def test_schema_is_the_committed_one() -> None:
     done = python("schema")
     assert done.returncode == 0
@@ -147,6 +175,12 @@ def test_a_usage_error_is_exit_2_on_standard_error_and_in_the_log(
     (entry,) = (json.loads(line) for line in done.stdout.splitlines())
     assert (entry["event"], entry["exit_code"], entry["level"]) == ("run.finished", 2, "error")
     assert message in entry["error_message"]
+
+
+def test_a_usage_error_of_check_is_on_standard_error_only() -> None:
+    done = python("check", "--frobnicate")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "unrecognized arguments: --frobnicate" in done.stderr
 
 
 def test_options_can_be_given_in_the_environment(tmp_path: Path) -> None:

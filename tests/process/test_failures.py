@@ -8,7 +8,7 @@ import pytest
 
 from tests.loopback.nameserver import FaultKind, Nameserver
 from tests.loopback.pods import Behaviour, Pods, endless, raw, reply, reset, silent
-from tests.loopback.program import Finished, stable
+from tests.loopback.program import Entry, Finished, stable
 from tests.process.conftest import Run
 
 WEB = "web.default.svc.cluster.local"
@@ -143,48 +143,75 @@ def test_a_broken_file_is_exit_2_and_no_dns_query_is_made(
 
 
 BIG = b"x" * 65536
-PODS: dict[str, tuple[Behaviour, dict[str, Any]]] = {
-    "says nothing": (silent, {"error_type": "timeout"}),
-    "resets before the request": (reset(after_request=False), {"error_type": "connection_reset"}),
-    "resets after the request": (reset(), {"error_type": "connection_reset"}),
-    "closes without an answer": (raw(b""), {"error_type": "connection_reset"}),
-    "sends garbage": (raw(b"\x00\xffgarbage\r\n\r\n"), {"error_type": "protocol"}),
-    "speaks HTTP/0.9": (raw(b"<html>ok</html>"), {"error_type": "protocol"}),
+
+
+def says(error_type: str, error_message: str, **fields: Any) -> Entry:
+    return {"error_type": error_type, "error_message": error_message, **fields}
+
+
+LATE = says("timeout", "no whole response in time")
+PODS: dict[str, tuple[Behaviour, Entry]] = {
+    "says nothing": (silent, LATE),
+    "resets before the request": (
+        reset(after_request=False),
+        says("connection_reset", "Connection reset by peer"),
+    ),
+    "resets after the request": (reset(), says("connection_reset", "Connection reset by peer")),
+    "closes without an answer": (raw(b""), says("connection_reset", "closed before a response")),
+    "sends garbage": (
+        raw(b"\x00\xffgarbage\r\n\r\n"),
+        says("protocol", "Expected HTTP/, RTSP/ or ICE/"),
+    ),
+    "speaks HTTP/0.9": (
+        raw(b"<html>ok</html>"),
+        says("protocol", "Expected HTTP/, RTSP/ or ICE/"),
+    ),
     "cuts its body short": (
         raw(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nok"),
-        {"error_type": "protocol", "status_code": 200},
+        says("protocol", "closed in the middle of the body", status_code=200, response_body="ok"),
     ),
-    "trickles its status line": (
-        endless(b"HTTP/1.1 200 O", b"K", 0.05),
-        {"error_type": "timeout"},
-    ),
-    "trickles headers": (endless(b"HTTP/1.1 200 OK\r\nX: ", b"x", 0.05), {"error_type": "timeout"}),
+    "trickles its status line": (endless(b"HTTP/1.1 200 O", b"K", 0.05), LATE),
+    "trickles headers": (endless(b"HTTP/1.1 200 OK\r\nX: ", b"x", 0.05), LATE),
     "trickles its body": (
-        endless(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n", b"x", 0.05),
-        {"error_type": "timeout", "status_code": 200},
+        endless(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n", b"\r", 0.05),
+        {**LATE, "status_code": 200},
     ),
     "never ends its headers": (
         endless(b"HTTP/1.1 200 OK\r\n", b"X-Header: " + b"x" * 4000 + b"\r\n"),
-        {"error_type": "protocol"},
+        says("protocol", "more than 64 KiB of header fields"),
     ),
     "never ends its 1xx": (
         endless(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
-        {"error_type": "protocol"},
+        says("protocol", "more than 16 interim (1xx) responses", status_code=103),
     ),
     "redirects": (
         reply(301, headers=["Location: http://elsewhere.example/"]),
-        {"error_type": "redirect", "status_code": 301},
+        says(
+            "redirect",
+            "answered 301 Moved Permanently to http://elsewhere.example/",
+            status_code=301,
+            response_body="ok",
+        ),
     ),
     "knows no such method": (
         reply(405, headers=["Allow: GET"]),
-        {"error_type": "status", "status_code": 405},
+        says("status", "answered 405 Method Not Allowed", status_code=405, response_body="ok"),
     ),
-    "is broken": (reply(500, b"\xff\x00\x1b[31m"), {"error_type": "status", "status_code": 500}),
+    "is broken": (
+        reply(500, b"\xff\x00\x1b[31m"),
+        says(
+            "status",
+            "answered 500 Internal Server Error",
+            status_code=500,
+            response_body="\N{REPLACEMENT CHARACTER}\x00\x1b[31m",
+        ),
+    ),
     "echoes a terminal escape": (
         raw(b"HTTP/1.1 500 \x1b[31mred\r\nContent-Length: 0\r\n\r\n"),
-        {},
+        says("status", "answered 500 \x1b[31mred", status_code=500),
     ),
 }
+NEVER_RETRIED = ("redirects", "knows no such method")
 
 
 @pytest.mark.parametrize("what", PODS)
@@ -195,9 +222,30 @@ def test_a_pod_that(what: str, run: Run, three_pods: Pods) -> None:
     check_the_end(finished)
     assert finished.exit_code == 3
     assert [len(three_pods[n].requests) for n in (1, 2)] == [1, 1]
-    failed = finished.events("call.failed")
-    assert {entry["endpoint"] for entry in failed} == {three_pods.endpoints[0]}
-    assert expected.items() <= failed[-1].items()
+    attempts = 1 if what in NEVER_RETRIED else 2
+    *before, last = (stable(entry) for entry in finished.events("call.failed"))
+    if what == "trickles its body":
+        assert set(last.pop("response_body")) == {"\r"}
+    assert [entry["level"] for entry in before] == ["warning"] * (attempts - 1)
+    assert last == {
+        **expected,
+        "level": "error",
+        "event": "call.failed",
+        "broadcast": "clear",
+        "endpoint": three_pods.endpoints[0],
+        "round": attempts,
+        "attempt": attempts,
+    }
+    assert three_pods[0].connections == attempts
+    assert stable(finished.only("endpoint.failed")) == {
+        "level": "error",
+        "event": "endpoint.failed",
+        "broadcast": "clear",
+        "endpoint": three_pods.endpoints[0],
+        "attempts": attempts,
+        "error_type": expected["error_type"],
+        "left_dns": False,
+    }
 
 
 GOOD_PODS: dict[str, Behaviour] = {

@@ -85,13 +85,16 @@ def reply(
     body: bytes = b"ok",
     headers: Sequence[str] = (),
     after: Gate | None = None,
+    seconds: float = 0.0,
 ) -> Behaviour:
-    """A whole response, once the gate is open."""
+    """A whole response, once the gate is open, so many seconds later."""
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *headers]
     if status not in {204, 304}:
         lines.append(f"Content-Length: {len(body)}")
     head = "\r\n".join([*lines, "Connection: close", "\r\n"]).encode("latin-1")
-    return raw(*([after] if after else []), head + (body if status not in {204, 304} else b""))
+    return raw(
+        *([after] if after else []), seconds, head + (body if status not in {204, 304} else b"")
+    )
 
 
 def raw(*parts: bytes | float | Gate) -> Behaviour:

@@ -147,6 +147,8 @@ def test_concurrency_1_never_overlaps_and_keeps_the_order_of_addresses(
 ) -> None:
     with Pods(12) as pods:
         nameserver.set(WEB, *reversed(pods.addresses))
+        for address in pods.addresses:
+            pods[address].script(reply(seconds=0.03))  # so that calls would overlap if they could
         finished = run(config(pods.port, QUICK + "  concurrency: 1\n"))
         assert finished.exit_code == 0, finished.stdout
         assert pods.max_in_flight == 1
@@ -160,7 +162,7 @@ def test_concurrency_8_overlaps_and_never_exceeds_eight(
         nameserver.set(WEB, *pods.addresses)
         gate = pods.gate()
         for address in pods.addresses:
-            pods[address].script(reply(after=gate))
+            pods[address].script(reply(after=gate, seconds=0.03))
         eight = config(pods.port, QUICK + "  concurrency: 8\n")
         with Worker(tmp_path, eight, nameserver=nameserver) as worker:
             pods.wait_for("eight requests in flight", lambda: pods.in_flight == 8)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-HANG_SECONDS = 20.0
+HANG_SECONDS = 60.0
 
 T = TypeVar("T")
 

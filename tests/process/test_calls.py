@@ -269,9 +269,14 @@ async def hang_up(exchange: Exchange) -> None:
     await exchange.reader.read(10)
 
 
-def test_a_pod_that_hangs_up_in_the_middle_of_a_request(run: Run, pod: Pods) -> None:
+def test_a_pod_that_hangs_up_in_the_middle_of_a_request(
+    run: Run, pod: Pods, tmp_path: Path
+) -> None:
+    body = b"x" * 12_000_000  # more than any socket buffer holds
+    (tmp_path / "body").write_bytes(body)
     pod[0].script(hang_up, reply())
-    finished = run(config(pod.port, f"  body: '{'x' * 200_000}'\n"))
+    finished = run(config(pod.port, "  body_file: body\n"))
     check_the_end(finished)
     assert finished.exit_code == 0, finished.stdout
+    assert pod[0].requests[-1].body == body
     assert finished.only("call.failed")["error_type"] == "connection_reset"

@@ -14,8 +14,8 @@ CONFIG = """\
 defaults:
   settle: 0s
   attempts: 2
-  timeout: 300ms
-  concurrency: 100
+  timeout: 2s
+  concurrency: 200
   backoff: {{initial: 10ms}}
 broadcasts:
   - {{name: first, url: "http://first:{port}/"}}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -153,13 +152,10 @@ def stop_at_some_moment(seed: int, folder: Path, nameserver: Nameserver, port: i
             worker.wait_for_event("run.started")
         threading.Event().wait(moment.uniform(0, 0.8))
         worker.signal(number)
-        signalled_at = time.monotonic()
         finished = worker.finish(timeout=20)
-        seconds = time.monotonic() - signalled_at
     if finished.exit_code == -number:  # Python itself was not up yet
         assert (finished.stdout, early) == ("", True)
         return
-    assert seconds < GRACE_SECONDS + 5
     check_the_end(finished)
     assert finished.exit_code == EXIT_SIGNAL_BASE + number
     last = finished.entries[-1]

@@ -85,6 +85,8 @@ class LiveWorld:
         """As World.calls. At a stop signal, calls in flight get the grace period, then are cut."""
         pool = _Pool(endpoints, self._call, self._broadcast, ends_at, self._next_start_at)
         self._stop.wake = lambda: pool.items.put("woken")
+        if self._stop.requested:  # perhaps before there was somebody to wake
+            pool.close()
         running = pool.start()
         cut_at = math.inf
         try:

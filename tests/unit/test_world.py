@@ -1,0 +1,33 @@
+"""Stop signals that arrive between two looks at them."""
+
+from __future__ import annotations
+
+import math
+import signal
+
+from tests.loopback.pods import Pods
+from worker.discovery import Lookup
+from worker.model import Broadcast, Endpoint
+from worker.resolvconf import ResolvConf
+from worker.stop import Stop
+from worker.transport import Transport
+from worker.world import LiveWorld
+
+
+def test_a_stop_signal_just_before_the_calls_keeps_them_from_starting() -> None:
+    stop = Stop()
+    noticed: list[int] = []
+    with Pods(1) as pods:
+        entry = Broadcast("clear", f"http://web:{pods.port}/", False, "web", pods.port)
+        world = LiveWorld(
+            entry,
+            Lookup(entry.host, "auto", ResolvConf(), stop),
+            Transport(entry, trace_id="0" * 32),
+            stop,
+            grace_seconds=60,
+            on_stop=noticed.append,
+        )
+        stop.signals.append(signal.SIGTERM)
+        assert list(world.calls([Endpoint(pods.addresses[0], pods.port)], math.inf)) == []
+        assert pods[0].connections == 0
+    assert noticed == [signal.SIGTERM]

@@ -44,11 +44,11 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], stop: Stop) -
     except UsageError as error:
         print(f"python -m worker: {error}\nTry python -m worker --help", file=sys.stderr)  # noqa: T201
         if not NO_RUN.intersection(arguments):
-            _log_usage_error(str(error))
+            _log_usage_error(str(error), stop)
         return report.EXIT_USAGE
-    if options.command == "run":
-        return Run(options, environment, stop).main()
     try:
+        if options.command == "run":
+            return Run(options, environment, stop).main()
         return _look(options, environment, stop)
     except ConfigInvalid as invalid:
         for each in invalid.errors:
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], stop: Stop) -
         return report.EXIT_USAGE
     except Stopped:
         return report.EXIT_SIGNAL_BASE + stop.signals[0]
-    except Exception as error:  # noqa: BLE001 - the boundary, as in Run.main
+    except Exception as error:  # noqa: BLE001 - the boundary; of a run, for what cannot be logged
         # Its message may hold a secret; its type and stack do not.
         print(f"this is a bug: {type(error).__name__}\n{_stack(error)}", file=sys.stderr)  # noqa: T201
         return report.EXIT_BUG
@@ -72,9 +72,9 @@ def _look(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
     return 0
 
 
-def _log_usage_error(message: str) -> None:
+def _log_usage_error(message: str, stop: Stop) -> None:
     """A run that cannot begin has a last line too: alerts may wait for it."""
-    log = configure(Sink(STDOUT), _log_format(None), "info", Masker(()))
+    log = configure(Sink(STDOUT, stop), _log_format(None), "info", Masker(()))
     log.error(
         "run.finished",
         run_id=os.urandom(16).hex(),
@@ -110,7 +110,7 @@ class Run:
         self._options = options
         self._environment = environment
         self._stop = stop
-        self._sink = Sink(STDOUT)
+        self._sink = Sink(STDOUT, stop)
         self._run_id = os.urandom(16).hex()  # also the trace id of its calls
         self._started_at = time.monotonic()
         self._masker = Masker(())

@@ -17,6 +17,8 @@ from urllib.parse import quote, quote_plus
 
 import structlog
 
+from worker.stop import Stop
+
 LogFormat = Literal["json", "console"]
 LevelName = Literal["info", "warning", "error"]
 Event = MutableMapping[str, Any]
@@ -28,6 +30,8 @@ MAX_LINE_BYTES = 8 * 1024
 MAX_TERMINATION_MESSAGE_BYTES = 4096
 MAX_BYTES = {"response_body": 256, "stack": 5000}
 MAX_BYTES_OF_OTHERS = 2000
+STALL_SECONDS = 30.0
+STALL_SECONDS_AFTER_STOP = 0.5
 MASK = "***"
 # Our own words, in which a short secret may occur by chance.
 NEVER_SECRET = frozenset(
@@ -105,20 +109,43 @@ MESSAGES: dict[str, Callable[[Event], str]] = {
 
 
 class Sink:
-    """Writes lines to a file descriptor. `lost` tells whether one could not be written."""
+    """Writes lines to a file descriptor. `lost` tells whether one could not be written.
 
-    def __init__(self, descriptor: int) -> None:
+    A reader that takes nothing for STALL_SECONDS is given up, after a stop signal sooner: a run
+    must end whoever reads its log.
+    """
+
+    def __init__(self, descriptor: int, stop: Stop) -> None:
         self._descriptor = descriptor
+        self._stop = stop
         self.lost = False
 
     def write(self, line: bytes) -> None:
         while line and not self.lost:
             try:
-                line = line[os.write(self._descriptor, line) :]
-            except BlockingIOError:  # somebody made the pipe non-blocking, and it is full
-                select.select([], [self._descriptor], [])
+                self._wait_for_room()
+                # More than this may block, though there is room (pipe(7)).
+                line = line[os.write(self._descriptor, line[: select.PIPE_BUF]) :]
             except OSError:
                 self.lost = True
+
+    def _wait_for_room(self) -> None:
+        """Raises TimeoutError."""
+        if self._has_room(0, ()):
+            return
+        if not self._stop.requested and self._has_room(STALL_SECONDS, (self._stop.fileno(),)):
+            return
+        if not self._stop.requested or not self._has_room(STALL_SECONDS_AFTER_STOP, ()):
+            raise TimeoutError
+
+    def _has_room(self, seconds: float, others: Iterable[int]) -> bool:
+        """Waits for it, or for one of the others to be readable."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        for other in others:
+            poll.register(other, select.POLLIN)
+        ready = poll.poll(seconds * 1000)
+        return any(descriptor == self._descriptor for descriptor, _ in ready)
 
     info = warning = error = write  # structlog calls the method that it was called with
 

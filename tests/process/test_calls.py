@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import resource
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -15,7 +13,7 @@ import pytest
 
 from tests.loopback.nameserver import Nameserver
 from tests.loopback.pods import Behaviour, Exchange, Pods, endless, raw, reply
-from tests.loopback.program import ROOT, Worker
+from tests.loopback.program import Worker
 from tests.process.conftest import Run
 from tests.process.test_failures import check_the_end
 
@@ -242,26 +240,6 @@ def test_no_file_descriptors_left_is_local_and_nobody_is_gone(
         types = {entry["error_type"] for entry in finished.events("call.failed")}
         assert types == {"local"}
         assert finished.events("endpoint.gone") == []
-
-
-@pytest.mark.parametrize("stdout", ["closed", "slow"])
-def test_a_reader_that_goes_away_or_is_slow_neither_hangs_nor_hides_a_loss(
-    stdout: str, nameserver: Nameserver, pod: Pods, tmp_path: Path
-) -> None:
-    file = tmp_path / "b.yaml"
-    file.write_text(f"- name: clear\n  url: http://web.:{pod.port}/\n  settle: 0s\n")
-    nameserver.set("web", *pod.addresses)
-    command = f"{sys.executable} -m worker --config {file} --nameserver {nameserver}"
-    reader = "exec 0<&-" if stdout == "closed" else "while read -r line; do sleep 0.01; done"
-    done = subprocess.run(
-        ["bash", "-c", f"{command} | {{ {reader}; }}; exit ${{PIPESTATUS[0]}}"],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode in ({0} if stdout == "slow" else {0, 1})
-    assert len(pod[0].requests) == 1
 
 
 async def hang_up(exchange: Exchange) -> None:

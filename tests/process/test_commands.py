@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.loopback.nameserver import Nameserver
-from tests.loopback.pods import Pods
+from tests.loopback.pods import Pods, reply
 from tests.loopback.program import BARE_ENVIRONMENT, ROOT, Worker
 from tests.process.conftest import Run
 from worker import __version__
@@ -197,26 +201,82 @@ def test_help_and_version_are_exit_0() -> None:
     assert "exit codes:" in done.stdout
 
 
-def test_a_log_that_cannot_be_written_is_not_exit_0(
+LOST = "the log could not be written to standard output\n"
+
+
+def start(
+    directory: Path, pods: Pods, nameserver: Nameserver, stdout: int
+) -> subprocess.Popen[str]:
+    """A run that writes its log to the file descriptor."""
+    config = directory / "b.yaml"
+    config.write_text(f"- name: clear\n  url: http://web.:{pods.port}/\n  settle: 0s\n")
+    nameserver.set("web", *pods.addresses)
+    return subprocess.Popen(
+        [sys.executable, "-m", "worker", f"--config={config}", f"--nameserver={nameserver}"],
+        cwd=ROOT,
+        env=BARE_ENVIRONMENT,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def full() -> int:
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+def without_a_reader() -> int:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+@pytest.mark.parametrize("stdout", [full, without_a_reader])
+def test_a_log_that_cannot_be_written_is_exit_1_and_everybody_is_called(
+    stdout: Callable[[], int], three_pods: Pods, nameserver: Nameserver, tmp_path: Path
+) -> None:
+    descriptor = stdout()
+    process = start(tmp_path, three_pods, nameserver, descriptor)
+    os.close(descriptor)
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (1, LOST)
+    assert list(three_pods.requests.values()) == [1, 1, 1]
+
+
+def test_a_slow_reader_of_the_log_gets_all_of_it(
     three_pods: Pods, nameserver: Nameserver, tmp_path: Path
 ) -> None:
-    config = tmp_path / "b.yaml"
-    config.write_text(f"- name: clear\n  url: http://web.:{three_pods.port}/\n  settle: 0s\n")
-    nameserver.set("web", *three_pods.addresses)
-    command = [sys.executable, "-m", "worker", "--config", str(config)]
-    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
-        done = subprocess.run(
-            [*command, "--nameserver", str(nameserver)],
-            cwd=ROOT,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    assert done.returncode == 1
-    assert done.stderr == "the log could not be written to standard output\n"
-    assert list(three_pods.requests.values()) == [1, 1, 1]
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, select.PIPE_BUF)  # each line waits for its reader
+    with start(tmp_path, three_pods, nameserver, writer) as process:
+        os.close(writer)
+        with os.fdopen(reader, "rb") as log:
+            entries = [json.loads(line) for line in log]
+        _, stderr = process.communicate(timeout=60)
+        assert (process.returncode, stderr) == (0, "")
+    assert entries[-1]["event"] == "run.finished"
+    assert len([entry for entry in entries if entry["event"] == "call.succeeded"]) == 3
+
+
+def test_a_reader_that_takes_nothing_does_not_keep_a_stop_signal_from_ending_the_run(
+    three_pods: Pods, nameserver: Nameserver, tmp_path: Path
+) -> None:
+    gate = three_pods.gate()
+    three_pods[0].script(reply(after=gate))
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with start(tmp_path, three_pods, nameserver, writer) as process:
+        three_pods.wait_for("a request", lambda: three_pods.in_flight > 0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writer, b"x")
+        os.set_blocking(writer, True)
+        gate.open()
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=10)
+        assert (process.returncode, stderr) == (143, LOST)
+    os.close(reader)
+    os.close(writer)
 
 
 def test_closed_standard_files_do_not_put_log_lines_into_a_pods_connection(

@@ -15,6 +15,7 @@ from tests.simulation.cluster import Cache, DnsError, Fault, History, PodState, 
 from worker import broadcast
 from worker.logs import Masker, Sink, configure
 from worker.model import Answer, Broadcast, BroadcastReport
+from worker.stop import Stop
 
 TIMES = st.one_of(
     st.sampled_from([0.0, 0.005, 0.5, 1.0, 1.02, 1.5, 2.0, 5.0, 10.0, 31.0]),
@@ -83,11 +84,14 @@ BROADCASTS = st.builds(
 )
 
 
+STOP = Stop()  # never requested: a simulated world has its own
+
+
 class Lines(Sink):
     """The log, in memory."""
 
     def __init__(self) -> None:
-        super().__init__(-1)
+        super().__init__(-1, STOP)
         self.entries: list[dict[str, Any]] = []
 
     def write(self, line: bytes) -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +14,12 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from worker import logs
 from worker.logs import Log, Masker, Sink, configure, summary_line
+from worker.stop import Stop
 
 Lines = Callable[[], list[str]]
+STOP = Stop()
 
 
 @pytest.fixture
@@ -28,7 +32,7 @@ def pipe() -> Any:
 
 def make(writer: int, **changes: Any) -> Log:
     options: dict[str, Any] = {"log_format": "json", "log_level": "info", "masker": Masker(())}
-    return configure(Sink(writer), **options | changes)
+    return configure(Sink(writer, STOP), **options | changes)
 
 
 def read(reader: int) -> list[str]:
@@ -163,7 +167,7 @@ def test_a_pipe_that_is_full_and_does_not_block_is_waited_for(pipe: tuple[int, i
     reader, writer = pipe
     os.set_blocking(writer, False)
     line, lines = b"x" * 1023 + b"\n", 200  # a pipe holds 64 KiB
-    sink = Sink(writer)
+    sink = Sink(writer, STOP)
 
     def write() -> None:
         for _ in range(lines):
@@ -182,7 +186,43 @@ def test_a_pipe_that_is_full_and_does_not_block_is_waited_for(pipe: tuple[int, i
 def test_a_line_that_cannot_be_written_is_remembered() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    sink = Sink(writer)
+    sink = Sink(writer, STOP)
     sink.write(b"line\n")
     os.close(writer)
     assert sink.lost
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_reader_that_takes_nothing_is_given_up(
+    stopped: bool, pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "STALL_SECONDS", 3600 if stopped else 0.1)
+    stop = Stop()
+    sink = Sink(pipe[1], stop)
+    if stopped:
+        monkeypatch.setattr(logs, "STALL_SECONDS_AFTER_STOP", 0.1)
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        stop.install()
+        threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGTERM]).start()
+    while not sink.lost:
+        sink.write(b"x" * 10_000)
+    if stopped:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert stop.requested == stopped
+
+
+def test_after_a_stop_signal_a_slow_reader_still_gets_the_report(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    stop = Stop()
+    stop.signals.append(signal.SIGTERM)
+    sink = Sink(writer, stop)
+    lines = [b"x" * 10_000 + b"\n"] * 20
+    thread = threading.Thread(target=lambda: sink.write(b"".join(lines)))
+    thread.start()
+    received = b""
+    while len(received) < sum(map(len, lines)):
+        received += os.read(reader, 4096)
+    thread.join()
+    assert received == b"".join(lines)
+    assert not sink.lost

@@ -15,6 +15,8 @@ import pytest
 
 TESTS = Path(__file__).parent
 
+pytest.register_assert_rewrite("tests.process.logbook")  # so that it shows what differs
+
 
 def _answers(*command: str) -> str | None:
     """Why the command cannot be carried out, or None."""

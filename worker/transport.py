@@ -7,6 +7,7 @@ again is decided in `ledger`; the bytes come from `request`, the bounded waits f
 from __future__ import annotations
 
 import errno
+import os
 import ssl
 import time
 from email.utils import parsedate_to_datetime
@@ -96,15 +97,16 @@ class Transport:
             stream = TlsConnection(connection, self._tls, self._server_name)
         try:
             stream.send(self._request.to_bytes(span_id))
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it may have answered without reading everything
+            reset = None
+        except (BrokenPipeError, ConnectionResetError):  # it may have answered nevertheless
+            reset = ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
         while not response.whole:
             data = stream.receive()
             if data:
                 response.feed(data)
             else:
                 self._check_cut()  # or the shutdown would pass for the end of a body
-                response.end()
+                response.end(reset)
 
     def _check_cut(self) -> None:
         if self._cut:
@@ -182,10 +184,10 @@ class _Response:
         """Parser and response refer to each other: without this, memory waits for a collection."""
         del self._parser
 
-    def end(self) -> None:
-        """The pod closed the connection. Raises if that cut the response short."""
+    def end(self, reset: ConnectionResetError | None) -> None:
+        """The pod closed the connection, by a reset or not. Raises if the response is not whole."""
         if not self._received:
-            raise ConnectionResetError("closed before a response")
+            raise reset or ConnectionResetError("closed before a response")
         if not self._in_body:
             raise _ProtocolError("closed in the middle of the header fields")
         if b"content-length" in self.fields or b"transfer-encoding" in self.fields:

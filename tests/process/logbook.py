@@ -1,0 +1,234 @@
+"""What the whole log of a run of one broadcast is, entry by entry, from what happened in it.
+
+A test says what happened between `broadcast.started` and `broadcast.finished`; `check_log` knows
+what the others make of it: the counts, the outcome, the levels and the exit code follow from the
+calls and the verdicts, by the contract's rules and not by the program's code.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+from tests.loopback.program import Entry, Finished, stable
+from worker import __version__
+
+NAME = "clear"
+WEB = "web.default.svc.cluster.local"
+WAITS = ("cached_answer", "min_pods", "no_answer")
+
+
+def _entry(level: str, event: str, **fields: Any) -> Entry:
+    present = {name: value for name, value in fields.items() if value is not None}
+    return {"level": level, "event": event, "broadcast": NAME, **present}
+
+
+def resolved(
+    round_number: int,
+    endpoints: int,
+    newcomers: int = 0,
+    left: int = 0,
+    qname: str = WEB,
+    ttl_seconds: int = 5,
+) -> Entry:
+    return _entry(
+        "info",
+        "endpoints.resolved",
+        round=round_number,
+        qname=qname,
+        endpoints=endpoints,
+        newcomers=newcomers,
+        left=left,
+        ttl_seconds=ttl_seconds,
+    )
+
+
+def no_answer(
+    round_number: int, error_type: str, error_message: str, last: bool = False, qname: str = WEB
+) -> Entry:
+    return _entry(
+        "error" if last else "warning",
+        "resolution.failed",
+        round=round_number,
+        qname=qname,
+        error_type=error_type,
+        error_message=error_message,
+    )
+
+
+def succeeded(
+    endpoint: str, round_number: int = 1, attempt: int = 1, status_code: int = 200
+) -> Entry:
+    return _entry(
+        "info",
+        "call.succeeded",
+        endpoint=endpoint,
+        round=round_number,
+        attempt=attempt,
+        status_code=status_code,
+    )
+
+
+def failed(
+    endpoint: str,
+    error_type: str,
+    error_message: str,
+    round_number: int = 1,
+    attempt: int = 1,
+    retry_in_seconds: float | None = None,
+    status_code: int | None = None,
+    response_body: str | None = None,
+) -> Entry:
+    return _entry(
+        "error" if retry_in_seconds is None else "warning",
+        "call.failed",
+        endpoint=endpoint,
+        round=round_number,
+        attempt=attempt,
+        error_type=error_type,
+        error_message=error_message,
+        retry_in_seconds=retry_in_seconds,
+        status_code=status_code,
+        response_body=response_body,
+    )
+
+
+def missed(endpoint: str, error_type: str, attempts: int, left_dns: bool = False) -> Entry:
+    return _entry(
+        "error",
+        "endpoint.failed",
+        endpoint=endpoint,
+        attempts=attempts,
+        error_type=error_type,
+        left_dns=left_dns,
+    )
+
+
+def gone(endpoint: str, error_type: str, attempts: int = 1) -> Entry:
+    return _entry(
+        "warning", "endpoint.gone", endpoint=endpoint, attempts=attempts, error_type=error_type
+    )
+
+
+def reached(
+    endpoints: Iterable[str], qname: str = WEB, ttl_seconds: int = 5, status_code: int = 200
+) -> list[Entry]:
+    """What happens when everybody acknowledges, and a newer answer says the same."""
+    endpoints = list(endpoints)
+    count, answer = len(endpoints), {"qname": qname, "ttl_seconds": ttl_seconds}
+    return [
+        resolved(1, count, newcomers=count, **answer),  # type: ignore[arg-type]
+        *(succeeded(endpoint, status_code=status_code) for endpoint in endpoints),
+        resolved(2, count, **answer),  # type: ignore[arg-type]
+    ]
+
+
+def check_log(
+    finished: Finished,
+    request_url: str,
+    happened: Iterable[Entry],
+    *,
+    reason: str | None = None,
+    confirmed: bool = True,
+    method: str = "POST",
+    concurrency: int = 16,
+) -> None:
+    """Compares all entries, the exit code and standard error.
+
+    How often and how long it was waited is the clock's matter: waits are checked by their form.
+    Of hints test_hints.py has the sentences.
+    """
+    happened = list(happened)
+    started = finished.only("run.started")
+    done = _finished(happened, reason, confirmed)
+    counts = {name: done[name] for name in ("seen", "acknowledged", "failed", "gone", "cancelled")}
+    expected = [
+        {
+            "level": "info",
+            "event": "run.started",
+            "version": __version__,
+            "config_files": started["config_files"],
+            "broadcasts": 1,
+        },
+        _entry(
+            "info",
+            "broadcast.started",
+            request_url=request_url,
+            method=method,
+            concurrency=concurrency,
+        ),
+        *happened,
+        done,
+        {
+            "level": done["level"],
+            "event": "run.finished",
+            "outcome": done["outcome"],
+            "exit_code": done["exit_code"],
+            **{
+                f"broadcasts_{outcome}": int(done["outcome"] == outcome)
+                for outcome in ("complete", "partial", "failed")
+            },
+            **counts,
+        },
+    ]
+    assert _in_order(_without_waits(finished, confirmed)) == _in_order(expected)
+    assert (finished.exit_code, finished.stderr) == (done["exit_code"], "")
+    assert len({entry["run_id"] for entry in finished.entries}) == 1
+
+
+def _finished(happened: list[Entry], reason: str | None, confirmed: bool) -> Entry:
+    """`broadcast.finished`, as sections 6 and 7 of the contract have it."""
+    events = [entry["event"] for entry in happened]
+    acknowledged, misses = events.count("call.succeeded"), events.count("endpoint.failed")
+    dead, cancelled = events.count("endpoint.gone"), events.count("endpoint.cancelled")
+    outcome = "complete" if reason is None else "partial" if acknowledged else "failed"
+    listed = [
+        f"{entry['endpoint']} {entry['error_type']}"
+        for entry in happened
+        if entry["event"] == "endpoint.failed"
+    ]
+    return _entry(
+        "error" if reason else "warning" if dead or not confirmed else "info",
+        "broadcast.finished",
+        outcome=outcome,
+        exit_code={"complete": 0, "partial": 3, "failed": 4}[outcome],
+        reason=reason,
+        seen=acknowledged + misses + dead + cancelled,
+        acknowledged=acknowledged,
+        failed=misses,
+        gone=dead,
+        cancelled=cancelled,
+        rounds=sum(event in {"endpoints.resolved", "resolution.failed"} for event in events),
+        calls=events.count("call.succeeded") + events.count("call.failed"),
+        confirmed=confirmed,
+        failed_endpoints=", ".join(listed[:20] + ["…"] * (len(listed) > 20)) or None,
+    )
+
+
+def _without_waits(finished: Finished, confirmed: bool) -> list[Entry]:
+    entries = []
+    for entry in map(stable, finished.entries):
+        if entry["event"] == "resolution.waiting":
+            assert entry.pop("wait_seconds") > 0
+            assert entry.pop("reason") in WAITS
+            assert entry == _entry("info", "resolution.waiting")
+        else:
+            assert isinstance(entry.pop("hint", ""), str)
+            entries.append(entry)
+    answers = [entry for entry in entries if entry["event"] == "endpoints.resolved"]
+    newer = [entry.pop("newer", None) for entry in answers]
+    if confirmed and answers:
+        assert newer[-1] is True
+    assert all(each in {None, True, False} for each in newer)
+    return entries
+
+
+def _in_order(entries: Iterable[Entry]) -> list[Entry]:
+    """Calls of one round end in any order."""
+    grouped = itertools.groupby(entries, key=lambda entry: entry["event"].startswith("call."))
+    return [
+        entry
+        for calls, group in grouped
+        for entry in (sorted(group, key=lambda e: str(e["endpoint"])) if calls else group)
+    ]

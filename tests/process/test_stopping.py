@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
+import select
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -15,6 +18,7 @@ import pytest
 from tests.loopback.nameserver import Nameserver
 from tests.loopback.pods import Pods, raw, reply, silent
 from tests.loopback.program import Entry, Worker, stable
+from tests.loopback.serving import HANG_SECONDS
 from tests.process.test_failures import check_the_end
 from worker.report import EXIT_SIGNAL_BASE
 
@@ -151,21 +155,45 @@ def stop_at_some_moment(seed: int, folder: Path, nameserver: Nameserver, port: i
         if not early:
             worker.wait_for_event("run.started")
         threading.Event().wait(moment.uniform(0, 0.8))
+        sent_at, busy_before = time.time(), busy_seconds(worker)
         worker.signal(number)
-        finished = worker.finish(timeout=20)
+        wait_for_exit(worker)
+        busy = busy_seconds(worker) - busy_before
+        finished = worker.finish()
     if finished.exit_code == -number:  # Python itself was not up yet
         assert (finished.stdout, early) == ("", True)
         return
     check_the_end(finished)
     assert finished.exit_code == EXIT_SIGNAL_BASE + number
     last = finished.entries[-1]
+    # Of the time that it took, that on a CPU or in line for one is the machine's matter.
+    assert timestamp(last) - sent_at - busy < GRACE_SECONDS + 1
     assert len(finished.events("endpoint.cancelled")) == last["cancelled"]
     names = [entry["event"] for entry in finished.entries]
     after = finished.entries[names.index("shutdown.requested") + 1 :]
     stopped_at = timestamp(finished.only("shutdown.requested"))
     for call in after:
         if call["event"].startswith("call."):
-            assert timestamp(call) - call["duration_seconds"] < stopped_at + 0.05, call
+            # A line is written when its thread gets a CPU, so the call began earlier than this.
+            began_at = timestamp(call) - call["duration_seconds"]
+            assert began_at < stopped_at + 0.05 + busy, call
+
+
+def wait_for_exit(worker: Worker) -> None:
+    """Without reaping it, so that what /proc says of it can be read."""
+    descriptor = os.pidfd_open(worker.process.pid)
+    try:
+        ended, _, _ = select.select([descriptor], [], [], HANG_SECONDS)
+    finally:
+        os.close(descriptor)
+    assert ended, "it hangs"
+
+
+def busy_seconds(worker: Worker) -> float:
+    """For how long its main thread was on a CPU or waited for one (Linux, sched-stats.rst)."""
+    path = Path("/proc", str(worker.process.pid), "schedstat")
+    on_a_cpu, in_line, _ = map(int, path.read_text().split())
+    return (on_a_cpu + in_line) / 1e9
 
 
 def timestamp(entry: Entry) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import signal
 from collections import Counter
 from typing import Any, get_args
 
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 
 from tests.simulation.cluster import Cache, DnsError, Fault, History, PodState, SimulatedWorld
 from worker import broadcast
-from worker.logs import Masker, Sink, configure
-from worker.model import Answer, Broadcast, BroadcastReport
+from worker.logs import Masker, Sink, configure, summary_line
+from worker.model import Answer, Broadcast, BroadcastReport, RunReport
+from worker.report import summary as run_summary
 from worker.stop import Stop
 
 TIMES = st.one_of(
@@ -111,8 +113,32 @@ def check(world: SimulatedWorld, report: BroadcastReport, lines: Lines) -> None:
     check_verdicts(world, report)
     check_completeness(world, report)
     check_log(report, lines)
-    entry = world.broadcast
+    check_run(world, report, lines)
+    check_time(world)
+
+
+def check_run(world: SimulatedWorld, report: BroadcastReport, lines: Lines) -> None:
+    """Log, termination message and exit code say the same."""
+    stopped = world.now() >= world.history.stop_at
+    run = RunReport((report,), report.duration_seconds, signal.SIGTERM if stopped else None)
+    summary = run_summary(run)
+    message = json.loads(summary_line(summary, Masker(())))
+    finished = lines.entries[-1]
+    for name in ("outcome", "seen", "acknowledged", "failed", "gone", "cancelled"):
+        assert message[name] == finished[name]
+    assert message[f"broadcasts_{report.outcome}"] == 1
+    assert message["exit_code"] == (143 if stopped else finished["exit_code"])
+    if not stopped:
+        assert (message["exit_code"] == 0) == (report.outcome == "complete")
+
+
+def check_time(world: SimulatedWorld) -> None:
+    """It ends: by the deadline plus one call's timeout, and by the stop signal plus the grace."""
+    entry, history = world.broadcast, world.history
     assert world.now() <= entry.deadline_seconds + entry.timeout_seconds + 0.001
+    if world.now() > history.stop_at:
+        cut_at = min(history.stop_at + world.grace_seconds, history.stop_again_at)
+        assert world.now() <= cut_at + 0.001, "did not stop in time"
 
 
 def check_calls(world: SimulatedWorld) -> None:
@@ -168,7 +194,8 @@ def check_completeness(world: SimulatedWorld, report: BroadcastReport) -> None:
     steady = [
         f"10.0.0.{number}"
         for number, states in enumerate(world.history.pods, 1)
-        if all(s.listening and s.listed and s.behaviour == "ok" and s.seconds < 1 for s in states)
+        if states[0].at < 0
+        and all(s.listening and s.listed and s.behaviour == "ok" and s.seconds < 1 for s in states)
     ]
     if report.outcome == "complete":
         assert set(steady) <= acknowledged, "complete, but a pod that was always there was missed"

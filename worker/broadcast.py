@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from worker.hints import hint
 from worker.ledger import Ask, Booked, Call, Finish, Ledger, Wait
 from worker.logs import LEVELS, Log
 from worker.model import Broadcast, BroadcastReport, CallResult, ResolutionFailure
-from worker.report import exit_code, failed_endpoints, hint, level
+from worker.report import exit_code, failed_endpoints, level
 from worker.stop import Stopped
 from worker.world import World
 

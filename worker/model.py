@@ -162,8 +162,8 @@ class ResolutionFailure:
 class CallResult:
     """What became of one HTTP request to one endpoint. No error_type: it was acknowledged.
 
-    `connect_seconds` is absent when no connection was accepted. `retry_after_seconds`, `allow`
-    and `server` are the response's header fields of those names.
+    `connect_seconds` is absent when no connection was accepted. `retry_after_seconds`, `allow`,
+    `server` and `location` are the response's header fields of those names.
     """
 
     endpoint: Endpoint
@@ -176,6 +176,7 @@ class CallResult:
     retry_after_seconds: float | None = None
     allow: str | None = None
     server: str | None = None
+    location: str | None = None
     response_body: bytes | None = None
 
 

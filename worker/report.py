@@ -1,11 +1,11 @@
-"""Reports -> exit code, level, summary, and the hint that saves a page at 3 a.m. Pure."""
+"""Reports -> exit code, level and summary. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal
 
-from worker.model import Broadcast, BroadcastReport, EndpointReport, Outcome, RunReport
+from worker.model import BroadcastReport, Outcome, RunReport
 
 EXIT_CODES: dict[Outcome, int] = {"complete": 0, "partial": 3, "failed": 4}
 EXIT_BUG = 1
@@ -69,38 +69,3 @@ def failed_endpoints(report: BroadcastReport) -> str | None:
     failed = [e for e in report.endpoints if e.verdict == "failed"]
     listed = [f"{e.endpoint} {e.error_type}" for e in failed[:LISTED_ENDPOINTS]]
     return ", ".join(listed + ["…"] * (len(failed) > LISTED_ENDPOINTS)) or None
-
-
-def hint(broadcast: Broadcast, report: BroadcastReport) -> str | None:
-    """What to look at first, where the failures are alike; or None."""
-    if report.reason == "no_pods":
-        service = broadcast.host.partition(".")[0]
-        return (
-            f"does the Service's selector match pods, are they ready, is the name right? "
-            f"kubectl get endpointslices -l kubernetes.io/service-name={service}"
-        )
-    if report.reason == "not_headless":
-        return "give the Service clusterIP: None, or name a second Service that has it"
-    failed = [e for e in report.endpoints if e.verdict == "failed"]
-    return _alike(broadcast, failed, report.count("acknowledged")) if failed else None
-
-
-def _alike(broadcast: Broadcast, failed: list[EndpointReport], acknowledged: int) -> str | None:
-    calls = [endpoint.last for endpoint in failed]
-    errors = {call.error_type if call else None for call in calls}
-    status_codes = {call.status_code if call else None for call in calls}
-    last = calls[0]
-    if errors == {"connect_refused"} and not acknowledged:
-        return f"a headless Service maps no ports: is {broadcast.port} the container's port?"
-    if errors == {"connect_timeout"} and not acknowledged:
-        return "does a NetworkPolicy keep this pod from the others?"
-    if errors != {"status"} or last is None:
-        return None
-    if status_codes == {405}:
-        allowed = f"allow {last.allow}" if last.allow else "do not allow that"
-        return f"the method is {broadcast.method}, and the pods {allowed}: set method"
-    if status_codes <= {400, 421}:
-        return "does the app check the Host header? set headers.Host to the name that it expects"
-    if status_codes == {404} and "envoy" in (last.server or ""):
-        return "the mesh's proxy answered, not the app: set headers.Host to a name it routes"
-    return None

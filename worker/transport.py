@@ -136,6 +136,7 @@ class Transport:
             retry_after_seconds=_seconds_from(response.field("retry-after")),
             allow=response.field("allow"),
             server=response.field("server"),
+            location=response.field("location"),
             response_body=bytes(response.body) or None if self._broadcast.log_response else None,
         )
 

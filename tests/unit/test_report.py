@@ -1,4 +1,4 @@
-"""Exit codes, levels, the summary, and hints, from records alone."""
+"""Exit codes, levels and the summary, from records alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 
 from worker import report
 from worker.model import (
-    Broadcast,
     BroadcastReport,
     CallError,
     CallResult,
@@ -17,15 +16,6 @@ from worker.model import (
     Outcome,
     RunReport,
     Verdict,
-)
-
-BROADCAST = Broadcast(
-    name="clear",
-    url="http://web.shop:8080/clear",
-    https=False,
-    host="web.shop",
-    port=8080,
-    method="PURGE",
 )
 
 
@@ -115,66 +105,3 @@ def test_the_first_20_failures_are_listed() -> None:
     assert listed == ", ".join(f"10.0.0.{number}:8080 timeout" for number in range(1, 21))
     assert report.failed_endpoints(broadcast_report(*failed)) == f"{listed}, …"
     assert report.failed_endpoints(broadcast_report(ACKNOWLEDGED, GONE)) is None
-
-
-@pytest.mark.parametrize(
-    ("endpoints", "changes", "expected"),
-    [
-        (
-            [],
-            {"reason": "no_pods"},
-            "does the Service's selector match pods, are they ready, is the name right? "
-            "kubectl get endpointslices -l kubernetes.io/service-name=web",
-        ),
-        (
-            [],
-            {"reason": "not_headless"},
-            "give the Service clusterIP: None, or name a second Service that has it",
-        ),
-        (
-            [endpoint(1, "failed", "connect_refused"), GONE],
-            {},
-            "a headless Service maps no ports: is 8080 the container's port?",
-        ),
-        (
-            [endpoint(1, "failed", "connect_timeout")],
-            {},
-            "does a NetworkPolicy keep this pod from the others?",
-        ),
-        (
-            [endpoint(1, "failed", "status", status_code=405, allow="GET, POST")],
-            {},
-            "the method is PURGE, and the pods allow GET, POST: set method",
-        ),
-        (
-            [endpoint(1, "failed", "status", status_code=405)],
-            {},
-            "the method is PURGE, and the pods do not allow that: set method",
-        ),
-        (
-            [
-                endpoint(1, "failed", "status", status_code=400),
-                endpoint(2, "failed", "status", status_code=421),
-            ],
-            {},
-            "does the app check the Host header? set headers.Host to the name that it expects",
-        ),
-        (
-            [endpoint(1, "failed", "status", status_code=404, server="istio-envoy")],
-            {},
-            "the mesh's proxy answered, not the app: set headers.Host to a name it routes",
-        ),
-        ([endpoint(1, "failed", "status", status_code=404, server="nginx")], {}, None),
-        ([endpoint(1, "failed", "status", status_code=500)], {}, None),
-        ([endpoint(1, "failed", "timeout"), endpoint(2, "failed", "connect_refused")], {}, None),
-        ([endpoint(2, "failed", "connect_refused"), ACKNOWLEDGED], {}, None),
-        ([endpoint(2, "failed", "connect_timeout"), ACKNOWLEDGED], {}, None),
-        ([endpoint(1, "failed", "tls")], {}, None),
-        ([EndpointReport(Endpoint("10.0.0.9", 8080), "failed", 0, "deadline")], {}, None),
-        ([ACKNOWLEDGED], {"outcome": "complete", "reason": None}, None),
-    ],
-)
-def test_hints(
-    endpoints: list[EndpointReport], changes: dict[str, Any], expected: str | None
-) -> None:
-    assert report.hint(BROADCAST, broadcast_report(*endpoints, **changes)) == expected

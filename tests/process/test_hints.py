@@ -1,0 +1,452 @@
+"""Each hint, provoked in the whole program, and said in whole."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.loopback.nameserver import FaultKind, Nameserver
+from tests.loopback.pods import Behaviour, Exchange, Pods, raw, reply, reset, silent
+from tests.loopback.program import Finished, Worker
+from tests.process.conftest import Run
+
+WEB = "web.default.svc.cluster.local"
+QUICK = "  settle: 1s\n  attempts: 1\n  timeout: 300ms\n  connect_timeout: 300ms\n"
+
+
+def config(port: int, more: str = "", scheme: str = "http") -> str:
+    return f"- name: clear\n  url: {scheme}://web:{port}/clear\n{QUICK}{more}"
+
+
+def hint_of(finished: Finished) -> str:
+    done = finished.only("broadcast.finished")
+    assert done["message"].endswith(f". {done['hint']}")
+    assert isinstance(done["hint"], str)
+    return done["hint"]
+
+
+# --- how the calls failed ------------------------------------------------------------------------
+
+
+async def hang_up(_: Exchange) -> None:
+    """Closes at once."""
+
+
+ENVOY = ["Server: istio-envoy"]
+# What the pods do, what the configuration says beside it, and the hint. PORT is the pods'.
+ANSWERS: dict[str, tuple[Behaviour, str, str]] = {
+    "silence": (
+        silent,
+        "",
+        "the pods accept and do not answer within 0.3 s: "
+        "raise timeout, or call fewer at once with concurrency",
+    ),
+    "RST": (
+        reset(),
+        "",
+        "does port PORT speak TLS, or no HTTP at all? write https:// or another port in url",
+    ),
+    "no HTTP": (
+        raw(b"SSH-2.0-OpenSSH_9.6\r\n"),
+        "",
+        "what answers on port PORT is no HTTP/1.1 (gRPC, TLS, another protocol?): "
+        "set the port of HTTP in url",
+    ),
+    "301 to https": (
+        reply(301, headers=["Location: https://shop.example/clear"]),
+        "",
+        "the pods want https: write https:// and its port in url "
+        "(Location: https://shop.example/clear)",
+    ),
+    "302": (
+        reply(302, headers=["Location: /login"]),
+        "",
+        "set url to where the pods lead, if that is on them: Location: /login",
+    ),
+    "304": (
+        reply(304),
+        "",
+        "redirects lead away from the pod: list their status in expect.status to accept them",
+    ),
+    "another body": (
+        reply(200, b"nope"),
+        "  expect: {body_contains: cleared}\n",
+        "the pods answer 200 without the text of expect.body_contains: "
+        "set log_response: true to see what they say",
+    ),
+    "400": (
+        reply(400),
+        "",
+        "does the app check the Host header? set headers.Host to the name that it expects",
+    ),
+    "421": (
+        reply(421),
+        "",
+        "does the app check the Host header? set headers.Host to the name that it expects",
+    ),
+    "401": (reply(401), "", "the pods want credentials: set auth"),
+    "401 to credentials": (
+        reply(401),
+        "  auth: {bearer: {env: TOKEN}}\n",
+        "the pods refuse these credentials: compare the Secret with what the app expects",
+    ),
+    "403": (
+        reply(403),
+        "",
+        "the pods forbid it: set auth, or let their ACL or mesh policy allow this pod",
+    ),
+    "403 to credentials": (
+        reply(403),
+        "  headers: {Authorization: {env: TOKEN}}\n",
+        "may this account POST here? give it that right in the app",
+    ),
+    "404": (
+        reply(404),
+        "",
+        "the app knows no /clear: set url to its path, a context path or base path included",
+    ),
+    "404 from Envoy": (
+        reply(404, headers=ENVOY),
+        "",
+        "the mesh's proxy answered, not the app: set headers.Host to a name it routes",
+    ),
+    "405": (
+        reply(405, headers=["Allow: GET, HEAD"]),
+        "",
+        "the method is POST, and the pods allow GET, HEAD: set method",
+    ),
+    "405 without Allow": (
+        reply(405),
+        "",
+        "the method is POST, and the pods do not allow that: set method",
+    ),
+    "413": (reply(413), "", "the body is longer than the pods take: send a shorter one"),
+    "415": (
+        reply(415),
+        "",
+        "the pods take no such body: set headers.Content-Type to what they expect",
+    ),
+    "429": (
+        reply(429),
+        "",
+        "the pods limit how often they are called: raise stagger and backoff.max",
+    ),
+    "500": (
+        reply(500),
+        "",
+        "the app fails with 500: read its pods' log, or set log_response: true",
+    ),
+    "503": (
+        reply(503),
+        "",
+        "are the pods starting or overloaded? raise attempts and backoff.max, or lower concurrency",
+    ),
+    "503 from Envoy": (
+        reply(503, headers=ENVOY),
+        "",
+        "the mesh's proxy answered, not the app: see kubectl logs POD -c istio-proxy, "
+        "and set headers.Host to a name it routes",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ANSWERS)
+def test_pods_that_all_answer_with(what: str, run: Run, three_pods: Pods) -> None:
+    behaviour, more, expected = ANSWERS[what]
+    for number in range(3):
+        three_pods[number].script(behaviour)
+    finished = run(config(three_pods.port, more), environment={"TOKEN": "t0ken"})
+    assert finished.exit_code == 4
+    assert hint_of(finished) == expected.replace("PORT", str(three_pods.port))
+
+
+def test_pods_that_all_refuse(run: Run, three_pods: Pods) -> None:
+    three_pods.die(*three_pods.addresses)
+    assert hint_of(run(config(three_pods.port))) == (
+        f"a headless Service maps no ports: is {three_pods.port} the container's port? "
+        "set it in url"
+    )
+
+
+def test_one_pod_that_refuses(run: Run, three_pods: Pods) -> None:
+    three_pods.die(three_pods.addresses[0])
+    assert hint_of(run(config(three_pods.port))) == (
+        "the other pods answered: have these crashed? kubectl get pods -o wide finds them"
+    )
+
+
+def test_pods_that_all_swallow_connections(run: Run, three_pods: Pods) -> None:
+    for address in three_pods.addresses:
+        three_pods.blackhole(address)
+    assert hint_of(run(config(three_pods.port))) == (
+        "does a NetworkPolicy keep this pod from the others? "
+        f"allow it egress, and them ingress, to port {three_pods.port}"
+    )
+
+
+def test_one_pod_that_swallows_connections(run: Run, three_pods: Pods) -> None:
+    three_pods.blackhole(three_pods.addresses[0])
+    assert hint_of(run(config(three_pods.port))) == (
+        "the other pods answered: are these pods' nodes up? kubectl get pods,nodes -o wide"
+    )
+
+
+def test_no_file_descriptors_left(nameserver: Nameserver, tmp_path: Path) -> None:
+    with Pods(40) as pods:
+        nameserver.set(WEB, *pods.addresses)
+        gate = pods.gate()
+        for address in pods.addresses:
+            pods[address].script(reply(after=gate))
+        wide = config(pods.port, "  concurrency: 40\n").replace("timeout: 300ms", "timeout: 20s")
+        with Worker(tmp_path, wide, nameserver=nameserver) as worker:
+            resource.prlimit(worker.process.pid, resource.RLIMIT_NOFILE, (24, 24))
+            worker.wait_for_event("call.failed")
+            gate.open()
+            finished = worker.finish()
+    assert hint_of(finished) == (
+        "it is this pod's own limit, not the others' fault: lower concurrency, or raise its limit "
+        "of open files (ulimit -n)"
+    )
+
+
+# --- TLS -----------------------------------------------------------------------------------------
+
+Setup = Callable[[trustme.CA, ssl.SSLContext], None]
+
+
+def serve(name: str, not_after: datetime | None = None) -> Setup:
+    def set_up(ca: trustme.CA, context: ssl.SSLContext) -> None:
+        ca.issue_cert(name, not_after=not_after).configure_cert(context)
+
+    return set_up
+
+
+YESTERDAY = datetime.now(UTC) - timedelta(days=1)
+CERTIFICATES: dict[str, tuple[Setup, str, str]] = {
+    "of an unknown CA": (
+        serve("web"),
+        "{}",
+        "the CA of the pods' certificate is none of the system's: set tls.ca_file",
+    ),
+    "of another CA than that of ca_file": (
+        serve("web"),
+        "{ca_file: other.pem}",
+        "the CA of the pods' certificate is not in tls.ca_file: name the file that has it",
+    ),
+    "for another name": (
+        serve("web.shop.svc"),
+        "{ca_file: ca.pem}",
+        "the pods' certificate is not for web: set tls.server_name to a name that it has",
+    ),
+    "for another name than server_name": (
+        serve("web"),
+        "{ca_file: ca.pem, server_name: web.shop.svc}",
+        "the pods' certificate is not for web.shop.svc: set tls.server_name to a name that it has",
+    ),
+    "that has expired": (
+        serve("web", not_after=YESTERDAY),
+        "{ca_file: ca.pem}",
+        "the pods' certificate is out of date: renew it",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CERTIFICATES)
+def test_pods_with_a_certificate(
+    what: str, run: Run, nameserver: Nameserver, tmp_path: Path
+) -> None:
+    set_up, tls, expected = CERTIFICATES[what]
+    ca, other = trustme.CA(), trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    other.cert_pem.write_to_path(str(tmp_path / "other.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    set_up(ca, context)
+    with Pods(2, tls=context) as pods:
+        nameserver.set(WEB, *pods.addresses)
+        finished = run(config(pods.port, f"  tls: {tls}\n", "https"))
+    assert finished.exit_code == 4
+    assert hint_of(finished) == expected
+
+
+@contextmanager
+def demanding_server(ca: trustme.CA, version: ssl.TLSVersion) -> Iterator[tuple[str, int]]:
+    """Asks for a client certificate, and says what it misses by an alert (asyncio's do not)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.maximum_version = version
+    ca.configure_trust(context)
+    ca.issue_cert("web").configure_cert(context)
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield "127.0.0.1", server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize(
+    ("tls", "expected"),
+    [
+        (
+            "{ca_file: ca.pem}",
+            "the pods ask for a client certificate: set tls.cert_file and tls.key_file",
+        ),
+        (
+            "{ca_file: ca.pem, cert_file: client.pem}",
+            "the pods do not accept tls.cert_file: show one of a CA that they trust",
+        ),
+    ],
+)
+def test_pods_that_ask_for_a_client_certificate(
+    tls: str,
+    expected: str,
+    version: ssl.TLSVersion,
+    run: Run,
+    nameserver: Nameserver,
+    tmp_path: Path,
+) -> None:
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    client = trustme.CA().issue_cert("worker@example.org").private_key_and_cert_chain_pem
+    client.write_to_path(str(tmp_path / "client.pem"))
+    with demanding_server(ca, version) as (address, port):
+        nameserver.set(WEB, address)
+        finished = run(config(port, f"  tls: {tls}\n", "https"))
+    assert hint_of(finished) == expected, finished.only("call.failed")
+
+
+async def plain_http(exchange: Exchange) -> None:
+    """Answers to a ClientHello what most servers do."""
+    await exchange.reader.read(1)
+    await exchange.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "expected"),
+    [
+        (
+            plain_http,
+            "port PORT does not speak TLS: write http:// in url, or the port of https",
+        ),
+        (
+            hang_up,
+            "does port PORT speak TLS, and without a client certificate? "
+            "write http:// in url, or set tls.cert_file",
+        ),
+    ],
+)
+def test_pods_without_tls_where_the_url_says_https(
+    behaviour: Behaviour, expected: str, run: Run, three_pods: Pods
+) -> None:
+    for number in range(3):
+        three_pods[number].script(behaviour)
+    finished = run(config(three_pods.port, scheme="https"))
+    assert hint_of(finished) == expected.replace("PORT", str(three_pods.port))
+
+
+# --- DNS, and what the reason alone says ---------------------------------------------------------
+
+KUBE_DNS = "kubectl -n kube-system get pods -l k8s-app=kube-dns"
+FAULTS: dict[FaultKind, str] = {
+    "servfail": (
+        f"cluster DNS is broken, whatever the Service is: look at its pods and their log, "
+        f"{KUBE_DNS}"
+    ),
+    "refused": (
+        "the nameserver does not serve this pod or this zone: look at the pod's dnsPolicy and "
+        "resolv.conf, or name another with --nameserver"
+    ),
+    "silence": (
+        f"does a NetworkPolicy allow this pod port 53, UDP and TCP, and is DNS running? {KUBE_DNS}"
+    ),
+    "truncate": (
+        "one DNS answer holds about 4,000 addresses: "
+        "split the Service by a label into several, with a broadcast for each"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_dns_that_only_ever_answers_with(kind: FaultKind, run: Run, nameserver: Nameserver) -> None:
+    nameserver.fault(kind)
+    finished = run(config(8080), options="ndots:5 timeout:1 attempts:1")
+    assert hint_of(finished) == FAULTS[kind]
+
+
+def test_a_service_without_pods(run: Run, nameserver: Nameserver) -> None:
+    nameserver.set("web.shop.svc.cluster.local")
+    assert hint_of(run(config(8080).replace("//web:", "//web.shop:"))) == (
+        "does the Service's selector match pods, are they ready, is the name right? "
+        "kubectl get endpointslices -n shop -l kubernetes.io/service-name=web"
+    )
+
+
+def test_a_service_that_is_not_headless(run: Run, nameserver: Nameserver) -> None:
+    nameserver.set(WEB, "127.0.0.1")
+    nameserver.set_ptr("127.0.0.1", WEB)
+    assert hint_of(run(config(8080))) == (
+        "give the Service clusterIP: None, or name a second Service that has it"
+    )
+
+
+def test_fewer_than_min_pods(run: Run, three_pods: Pods) -> None:
+    assert hint_of(run(config(three_pods.port, "  min_pods: 5\n"))) == (
+        "3 of at least 5 pods: scale up, wait longer for them with settle, or lower min_pods"
+    )
+
+
+def test_a_deadline_that_is_too_short_for_all(run: Run, three_pods: Pods) -> None:
+    more = "  concurrency: 1\n  stagger: 30s\n  deadline: 1s\n"
+    assert hint_of(run(config(three_pods.port, more))) == (
+        "1 s were over with 2 of 3 endpoints still owed: "
+        "raise deadline or concurrency, or lower timeout and stagger"
+    )
+
+
+def test_a_run_that_is_stopped(nameserver: Nameserver, three_pods: Pods, tmp_path: Path) -> None:
+    more = "  concurrency: 1\n  stagger: 30s\n"
+    with Worker(tmp_path, config(three_pods.port, more), nameserver=nameserver) as worker:
+        worker.wait_for_event("call.succeeded")
+        worker.signal(signal.SIGTERM)
+        finished = worker.finish()
+    assert finished.exit_code == 143
+    assert hint_of(finished) == (
+        "the run was stopped before it was done: run it again, "
+        "and see kubectl describe job and pod for who stopped it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settle", "expected"),
+    [
+        ("0s", "settle is 0s, so nothing was confirmed: set settle to more than a DNS cache's TTL"),
+        (
+            "1s",
+            "DNS showed no newer answer within 1 s: "
+            "set settle to more than its cache's TTL, 40s for the usual 30",
+        ),
+    ],
+)
+def test_a_complete_broadcast_that_no_newer_answer_confirmed(
+    settle: str, expected: str, run: Run, nameserver: Nameserver, three_pods: Pods
+) -> None:
+    nameserver.caching_seconds = 30
+    nameserver.set(WEB, *three_pods.addresses, ttl=30)
+    text = config(three_pods.port).replace("settle: 1s", f"settle: {settle}")
+    finished = run(text)
+    assert finished.exit_code == 0
+    assert hint_of(finished) == expected

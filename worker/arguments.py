@@ -13,6 +13,7 @@ from worker.logs import LEVELS, LevelName, LogFormat
 from worker.resolvconf import DNS_PORT, Nameserver
 
 Command = Literal["run", "check", "plan", "schema"]
+OutputFormat = Literal["text", "json"]
 
 EPILOG = """\
 Each option can be given in the environment instead, as BROADCAST_CONFIG and so on; lists
@@ -52,6 +53,7 @@ class Options:
     nameservers: tuple[Nameserver, ...]
     resolv_conf: str
     termination_log: str
+    output: OutputFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ OPTIONS = (
     _Option("--nameserver", "HOST[:PORT]", "", "ask this one, not resolv.conf's", (), True),
     _Option("--resolv-conf", "PATH", "/etc/resolv.conf", "nameservers, search list, options"),
     _Option("--termination-log", "PATH", "/dev/termination-log", "summary goes here if it exists"),
+    _Option("--output", "FORMAT", "text", "of check and plan: text or json", ("text", "json")),
 )
 
 
@@ -95,6 +98,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
             if option.choices and value not in option.choices:
                 expected = " or ".join(option.choices)
                 raise UsageError(f"{option.flag} {value}: expected {expected}")
+    if given["--output"] and given["command"] not in {"check", "plan"}:
+        raise UsageError(f"--output is for check and plan, not for {given['command']}")
     one = {flag: found[-1] if found else "" for flag, found in values.items()}
     try:
         grace_seconds = parse_duration(one["--grace"])
@@ -111,6 +116,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
         nameservers=tuple(_nameserver(value) for value in values["--nameserver"]),
         resolv_conf=one["--resolv-conf"],
         termination_log=one["--termination-log"],
+        output=cast("OutputFormat", one["--output"]),
     )
 
 

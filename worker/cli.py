@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -13,12 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from worker import __version__, broadcast, config, report
+from worker import __version__, broadcast, config, preview, report
 from worker.arguments import Options, UsageError, parse
 from worker.discovery import Lookup
 from worker.logs import LEVELS, Log, LogFormat, Masker, Sink, configure, summary_line
-from worker.model import Broadcast, Config, ResolutionFailure, RunReport
-from worker.request import prepare
+from worker.model import Broadcast, Config, RunReport
 from worker.resolvconf import ResolvConf
 from worker.resolvconf import parse as parse_resolv_conf
 from worker.source import ConfigInvalid
@@ -28,7 +26,6 @@ from worker.world import LiveWorld
 
 STDOUT = 1
 NO_RUN = {"check", "plan", "schema"}
-PLAN_SECONDS = 30.0
 WORKER_FIELDS = {
     "worker_pod": "POD_NAME",
     "worker_namespace": "POD_NAMESPACE",
@@ -51,8 +48,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], stop: Stop) -
             return Run(options, environment, stop).main()
         return _look(options, environment, stop)
     except ConfigInvalid as invalid:
-        for each in invalid.errors:
-            print(each, file=sys.stderr)  # noqa: T201
+        _print_errors(options, invalid)
         return report.EXIT_USAGE
     except Stopped:
         return report.EXIT_SIGNAL_BASE + stop.signals[0]
@@ -64,12 +60,32 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], stop: Stop) -
 
 def _look(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
     """The commands that call nobody. Raises ConfigInvalid and Stopped."""
+    if options.command == "schema":
+        _print(preview.to_json(config.json_schema()))
+        return 0
+    loaded = _load(options, environment)
+    masker = Masker(loaded.secrets)
     if options.command == "check":
-        return _check(options, environment)
-    if options.command == "plan":
-        return _plan(options, environment, stop)
-    _print(json.dumps(config.json_schema(), indent=2))
-    return 0
+        checked = preview.masked(preview.check_document(loaded), masker)
+        in_json = options.output == "json"
+        _print(preview.to_json(checked) if in_json else preview.check_text(checked))
+        return 0
+    documents = []
+    for plan in preview.plans(loaded, _resolv_conf(options), stop):
+        documents.append(preview.masked(preview.plan_document(plan), masker))
+        if options.output == "text":
+            _print(preview.plan_text(documents[-1]))
+    if options.output == "json":
+        _print(preview.to_json({"errors": [], "broadcasts": documents}))
+    return preview.plan_exit_code(documents)
+
+
+def _print_errors(options: Options, invalid: ConfigInvalid) -> None:
+    if options.output == "json":
+        _print(preview.to_json(preview.errors_document(invalid.errors)))
+        return
+    for error in invalid.errors:
+        print(error, file=sys.stderr)  # noqa: T201
 
 
 def _log_usage_error(message: str, stop: Stop) -> None:
@@ -223,43 +239,3 @@ def _stack(error: Exception) -> str:
 
 def _print(text: str) -> None:
     print(text)  # noqa: T201
-
-
-def _check(options: Options, environment: Mapping[str, str]) -> int:
-    loaded = _load(options, environment)
-    longest = 0.0
-    for entry in loaded.broadcasts:
-        # The last call may start just before the deadline.
-        seconds = entry.deadline_seconds + entry.timeout_seconds
-        longest += seconds
-        _print(
-            f"{entry.name}: {entry.method} {entry.url}\n"
-            f"  {entry.concurrency} at once, at most {entry.attempts} calls to an endpoint, "
-            f"{entry.timeout_seconds:g} s each; min_pods {entry.min_pods}; "
-            f"at most {seconds:g} s"
-        )
-    count = len(loaded.broadcasts)
-    _print(f"{count} broadcast{'s' * (count > 1)}; a run takes at most {longest:g} s")
-    return 0
-
-
-def _plan(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
-    loaded = _load(options, environment)
-    masker = Masker(loaded.secrets)
-    conf = _resolv_conf(options)
-    failed = False
-    for entry in loaded.broadcasts:
-        lookup = Lookup(entry.host, entry.ip_family, conf, stop)
-        answer = lookup.ask(time.monotonic() + PLAN_SECONDS)
-        if isinstance(answer, ResolutionFailure):
-            failed = True
-            _print(f"{entry.name}: {answer.qname}: {answer.error_type}: {answer.error_message}\n")
-            continue
-        failed |= len(answer.addresses) < entry.min_pods
-        request = prepare(entry, trace_id="0" * 32).to_bytes(span_id="0" * 16)
-        text = masker.mask(request.decode(errors="replace"))
-        _print(f"{entry.name}: {answer.qname}, TTL {answer.ttl_seconds} s, {answer.rcode}")
-        for address in answer.addresses:
-            _print(f"  {address} port {entry.port}")
-        _print("\n" + "\n".join(f"  > {line}" for line in text.split("\r\n")) + "\n")
-    return report.exit_code("failed") if failed else 0

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
-from tests.loopback.nameserver import Nameserver
+from tests.loopback.nameserver import FaultKind, Nameserver
 from tests.loopback.pods import Pods, reply
 from tests.loopback.program import BARE_ENVIRONMENT, ROOT, Worker
 from tests.process.conftest import Run
@@ -51,16 +52,107 @@ def test_check_says_what_it_understood_and_how_long_a_run_can_take(
 ) -> None:
     finished = run(CONFIG, command="check", environment=TOKEN)
     assert (finished.exit_code, finished.stderr) == (0, "")
+    rest = (
+        "  expects 2xx\n"
+        "  16 at once, at most 5 calls to an endpoint, 10 s each, 1 s to 15 s between them\n"
+        "  at least 1 pod; 40 s of patience with DNS; at most "
+    )
     assert finished.stdout == (
-        "clear: POST http://web:8080/clear-caches\n"
-        "  16 at once, at most 5 calls to an endpoint, 10 s each; min_pods 1; "
-        "at most 310 s\n"
-        "reload: POST http://web:8080/reload\n"
-        "  16 at once, at most 5 calls to an endpoint, 10 s each; min_pods 1; "
-        "at most 70 s\n"
+        f"clear: POST http://web:8080/clear-caches\n  bearer auth\n{rest}310 s\n  tags nightly\n"
+        f"reload: POST http://web:8080/reload\n{rest}70 s\n"
         "2 broadcasts; a run takes at most 380 s\n"
     )
     assert nameserver.queries == []
+
+
+EVERYTHING = """\
+- name: everything
+  url: https://web.shop:8443/a?b=c
+  method: PURGE
+  headers: {X-Key: {env: TOKEN}, X-Plain: s3cret-t0ken}
+  json: {pattern: "/a"}
+  auth: {basic: {username: me, password: {env: TOKEN}}}
+  tls: {insecure_skip_verify: true, server_name: shop.example, cert_file: client.pem}
+  expect: {status: [404, 3xx, 2xx], body_contains: "ok\\e[31m"}
+  concurrency: 1
+  stagger: 250ms
+  backoff: {initial: 100ms, max: 2s}
+  min_pods: 2
+  tags: [a, b]
+"""
+
+
+def test_check_in_json_is_one_document_with_every_key(run: Run, tmp_path: Path) -> None:
+    client = trustme.CA().issue_cert("worker@example.org").private_key_and_cert_chain_pem
+    client.write_to_path(str(tmp_path / "client.pem"))
+    finished = run(EVERYTHING, "--output", "json", command="check", environment=TOKEN)
+    assert (finished.exit_code, finished.stderr) == (0, "")
+    assert json.loads(finished.stdout) == {
+        "errors": [],
+        "broadcasts": [
+            {
+                "name": "everything",
+                "method": "PURGE",
+                "url": "https://web.shop:8443/a?b=c",
+                "ip_family": "auto",
+                "headers": ["X-Key", "X-Plain"],
+                "body_bytes": 17,
+                "auth": "basic",
+                "tls": {
+                    "server_name": "shop.example",
+                    "verified": False,
+                    "ca_file": None,
+                    "cert_file": str(tmp_path / "client.pem"),
+                },
+                "expect": {"status": ["2xx", "3xx", "404"], "body_contains": "ok\x1b[31m"},
+                "concurrency": 1,
+                "stagger_seconds": 0.25,
+                "connect_timeout_seconds": 2.0,
+                "timeout_seconds": 10.0,
+                "attempts": 5,
+                "backoff": {"initial_seconds": 0.1, "max_seconds": 2.0},
+                "settle_seconds": 40.0,
+                "deadline_seconds": 300.0,
+                "min_pods": 2,
+                "log_response": False,
+                "tags": ["a", "b"],
+                "longest_seconds": 310.0,
+            }
+        ],
+        "files": [str(tmp_path / "broadcasts.yaml")],
+        "longest_seconds": 310.0,
+    }
+    text = run(EVERYTHING, command="check", environment=TOKEN).stdout
+    assert text == (
+        "everything: PURGE https://web.shop:8443/a?b=c\n"
+        "  headers X-Key, X-Plain, basic auth, a body of 17 bytes, "
+        f"TLS to shop.example, NOT verified, showing {tmp_path}/client.pem\n"
+        "  expects 2xx, 3xx, 404 and the text 'ok\\x1b[31m'\n"
+        "  1 at once, 0.25 s apart, at most 5 calls to an endpoint, 10 s each, "
+        "0.1 s to 2 s between them\n"
+        "  at least 2 pods; 40 s of patience with DNS; at most 310 s\n"
+        "  tags a, b\n"
+        "1 broadcast; a run takes at most 310 s\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["check", "plan"])
+def test_mistakes_in_json_are_a_document_too(command: str, run: Run, tmp_path: Path) -> None:
+    text = "- name: a\n  url: http://web/\n  timout: 1s\n"
+    finished = run(text, "--output", "json", command=command)
+    assert (finished.exit_code, finished.stderr) == (2, "")
+    assert json.loads(finished.stdout) == {
+        "errors": [
+            {
+                "file": str(tmp_path / "broadcasts.yaml"),
+                "line": 3,
+                "column": 3,
+                "key": "broadcasts[0].timout",
+                "message": "unknown key: did you mean timeout?",
+            }
+        ],
+        "broadcasts": [],
+    }
 
 
 def test_check_names_every_mistake_on_standard_error(run: Run) -> None:
@@ -76,6 +168,22 @@ def test_check_names_every_mistake_on_standard_error(run: Run) -> None:
     ]
 
 
+REQUEST = f"""\
+  > POST /clear-caches HTTP/1.1
+  > Host: web:8080
+  > User-Agent: pod-broadcast/{__version__}
+  > Accept: */*
+  > Accept-Encoding: identity
+  > Authorization: Bearer ***
+  > Content-Length: 0
+  > Connection: close
+  > traceparent: 00-{"0" * 32}-{"0" * 16}-01
+  >
+  traceparent holds the run's id and the call's in place of the zeros
+
+"""
+
+
 def test_plan_prints_the_exact_request_with_secrets_masked_and_calls_nobody(
     run: Run, nameserver: Nameserver
 ) -> None:
@@ -85,38 +193,180 @@ def test_plan_prints_the_exact_request_with_secrets_masked_and_calls_nobody(
         assert (finished.exit_code, finished.stderr) == (0, "")
         first, second = pods.addresses
         assert finished.stdout == (
-            "clear: web.default.svc.cluster.local, TTL 5 s, NOERROR\n"
-            f"  {first} port 8080\n"
-            f"  {second} port 8080\n"
-            "\n"
-            "  > POST /clear-caches HTTP/1.1\n"
-            "  > Host: web:8080\n"
-            f"  > User-Agent: pod-broadcast/{__version__}\n"
-            "  > Accept: */*\n"
-            "  > Accept-Encoding: identity\n"
-            "  > Authorization: Bearer ***\n"
-            "  > Content-Length: 0\n"
-            "  > Connection: close\n"
-            f"  > traceparent: 00-{'0' * 32}-{'0' * 16}-01\n"
-            "  > \n"
-            "  > \n"
-            "\n"
+            "clear: web.default.svc.cluster.local, TTL 5 s, NOERROR, 2 endpoints\n"
+            f"  {first}:8080\n"
+            f"  {second}:8080\n"
+            "\n" + REQUEST
         )
         assert pods[0].connections + pods[1].connections == 0
 
 
-def test_plan_of_a_service_that_is_not_there_is_exit_4(run: Run) -> None:
-    finished = run(CONFIG, "--broadcast", "reload", command="plan", environment=TOKEN)
-    assert finished.exit_code == 4
-    assert "NXDOMAIN" in finished.stdout
-
-
-def test_plan_of_broken_dns_is_exit_4(run: Run, nameserver: Nameserver) -> None:
-    nameserver.fault("refused")
-    finished = run(CONFIG, "--broadcast", "reload", command="plan", environment=TOKEN)
+def test_plan_in_json_is_one_document(run: Run, nameserver: Nameserver, tmp_path: Path) -> None:
+    client = trustme.CA().issue_cert("worker@example.org").private_key_and_cert_chain_pem
+    client.write_to_path(str(tmp_path / "client.pem"))
+    nameserver.set("web.shop.svc.cluster.local", "fd00::1", "fd00::2")
+    text = EVERYTHING.replace("X-Plain: s3cret-t0ken", f"traceparent: 00-{'1' * 32}-{'2' * 16}-00")
+    text += "- name: empty\n  url: http://nobody:8080/\n"
+    finished = run(text, "--output", "json", command="plan", environment=TOKEN)
     assert (finished.exit_code, finished.stderr) == (4, "")
+    assert json.loads(finished.stdout) == {
+        "errors": [],
+        "broadcasts": [
+            {
+                "name": "everything",
+                "qname": "web.shop.svc.cluster.local",
+                "rcode": "NOERROR",
+                "ttl_seconds": 5,
+                "endpoints": ["[fd00::1]:8443", "[fd00::2]:8443"],
+                "tls": {
+                    "server_name": "shop.example",
+                    "verified": False,
+                    "ca_file": None,
+                    "cert_file": str(tmp_path / "client.pem"),
+                },
+                "request": [
+                    "PURGE /a?b=c HTTP/1.1",
+                    "Host: web.shop:8443",
+                    f"User-Agent: pod-broadcast/{__version__}",
+                    "Accept: */*",
+                    "Accept-Encoding: identity",
+                    "Content-Type: application/json",
+                    "X-Key: ***",
+                    f"traceparent: 00-{'1' * 32}-{'2' * 16}-00",
+                    "Content-Length: 17",
+                    "Authorization: Basic bWU6***",
+                    "Connection: close",
+                ],
+                "body": '{"pattern": "/a"}',
+                "body_bytes": 17,
+                "differs_per_call": [],
+            },
+            {
+                "name": "empty",
+                "qname": "nobody.default.svc.cluster.local",
+                "rcode": "NXDOMAIN",
+                "ttl_seconds": 5,
+                "endpoints": [],
+                "error_type": "no_pods",
+                "error_message": "NXDOMAIN: no ready pods, or no such Service",
+                "hint": "does the Service's selector match pods, are they ready, is the name "
+                "right? kubectl get endpointslices -l kubernetes.io/service-name=nobody",
+                "tls": None,
+                "request": [
+                    "POST / HTTP/1.1",
+                    "Host: nobody:8080",
+                    f"User-Agent: pod-broadcast/{__version__}",
+                    "Accept: */*",
+                    "Accept-Encoding: identity",
+                    "Content-Length: 0",
+                    "Connection: close",
+                    f"traceparent: 00-{'0' * 32}-{'0' * 16}-01",
+                ],
+                "body": "",
+                "body_bytes": 0,
+                "differs_per_call": ["traceparent"],
+            },
+        ],
+    }
+
+
+def test_plan_of_https_says_whom_it_would_trust(run: Run, nameserver: Nameserver) -> None:
+    nameserver.set("web.default.svc.cluster.local", "127.0.0.1")
+    finished = run("- name: a\n  url: https://web:8443/\n", command="plan")
+    assert finished.exit_code == 0
+    assert finished.stdout.splitlines()[:3] == [
+        "a: web.default.svc.cluster.local, TTL 5 s, NOERROR, 1 endpoint",
+        "  127.0.0.1:8443",
+        "  TLS to web, verified by the system CAs",
+    ]
+
+
+def test_plan_of_a_body_that_is_no_text_or_long_keeps_the_terminal_as_it_is(
+    run: Run, nameserver: Nameserver, tmp_path: Path
+) -> None:
+    nameserver.set("web.default.svc.cluster.local", "127.0.0.1")
+    (tmp_path / "body").write_bytes(b"a\tb\x1b[31m\xff\r\nsecond s3cret-t0ken\n")
+    more = "  auth: {bearer: {env: TOKEN}}\n"
+    text = f"- name: a\n  url: http://web/\n{more}  body_file: body\n"
+    finished = run(text, command="plan", environment=TOKEN)
+    body = finished.stdout.partition("  >\n")[2].splitlines()
+    assert body[:3] == ["  > a\\tb\\x1b[31m\\xff\\r", "  > second ***", "  > "]
+    (tmp_path / "body").write_bytes(b"x" * 4001)
+    finished = run(text, command="plan", environment=TOKEN)
+    body = finished.stdout.partition("  >\n")[2].splitlines()
+    assert body[:2] == [
+        f"  > {'x' * 4000}…",
+        "  > (4001 bytes in all; --output json shows them)",
+    ]
+
+
+PROBLEMS: dict[FaultKind, tuple[str, str]] = {
+    "refused": (
+        "dns_refused: SERVER answered REFUSED",
+        "the nameserver does not serve this pod or this zone: look at the pod's dnsPolicy and "
+        "resolv.conf, or name another with --nameserver",
+    ),
+    "servfail": (
+        "dns_servfail: SERVER answered SERVFAIL",
+        "cluster DNS is broken, whatever the Service is: look at its pods and their log, "
+        "kubectl -n kube-system get pods -l k8s-app=kube-dns",
+    ),
+    "truncate": (
+        "dns_truncated: SERVER cut its answer short over TCP too: more records than fit in 64 KiB",
+        "one DNS answer holds about 4,000 addresses: split the Service by a label into several, "
+        "with a broadcast for each",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PROBLEMS)
+def test_plan_of_dns_that_only_ever_answers_with(
+    kind: FaultKind, run: Run, nameserver: Nameserver
+) -> None:
+    nameserver.fault(kind)
+    finished = run(CONFIG, "--broadcast", "clear", command="plan", environment=TOKEN)
+    assert (finished.exit_code, finished.stderr) == (4, "")
+    problem, hint = PROBLEMS[kind]
+    assert finished.stdout == (
+        "clear: web.default.svc.cluster.local\n"
+        f"  ! {problem.replace('SERVER', str(nameserver))}\n  ! {hint}\n\n{REQUEST}"
+    )
+
+
+def test_plan_of_a_service_that_is_not_there_or_not_headless_is_exit_4(
+    run: Run, nameserver: Nameserver
+) -> None:
     name = "web.default.svc.cluster.local"
-    assert finished.stdout == f"reload: {name}: dns_refused: {nameserver} answered REFUSED\n\n"
+    nameserver.set(name)
+    nobody = run(CONFIG, "--broadcast", "clear", command="plan", environment=TOKEN)
+    nameserver.set(name, "127.0.0.1")
+    nameserver.set_ptr("127.0.0.1", name)
+    virtual = run(CONFIG, "--broadcast", "clear", command="plan", environment=TOKEN)
+    assert (nobody.exit_code, virtual.exit_code) == (4, 4)
+    assert nobody.stdout == (
+        f"clear: {name}, TTL 5 s, NOERROR, 0 endpoints\n"
+        "  ! no_pods: NODATA: no ready pods, or no such Service\n"
+        "  ! does the Service's selector match pods, are they ready, is the name right? "
+        "kubectl get endpointslices -l kubernetes.io/service-name=web\n\n" + REQUEST
+    )
+    assert virtual.stdout == (
+        f"clear: {name}\n"
+        f"  ! not_headless: {name} is one virtual address, 127.0.0.1, that leads to some pod: "
+        "the Service needs clusterIP: None\n"
+        "  ! give the Service clusterIP: None, or name a second Service that has it\n\n" + REQUEST
+    )
+
+
+def test_plan_of_fewer_than_min_pods_is_exit_4(run: Run, nameserver: Nameserver) -> None:
+    nameserver.set("web.default.svc.cluster.local", "127.0.0.1")
+    finished = run("- name: a\n  url: http://web/\n  min_pods: 2\n", command="plan")
+    assert finished.exit_code == 4
+    assert finished.stdout.splitlines()[:4] == [
+        "a: web.default.svc.cluster.local, TTL 5 s, NOERROR, 1 endpoint",
+        "  127.0.0.1:80",
+        "  ! min_pods: 1 listed, at least 2 wanted",
+        "  ! scale up, or lower min_pods; a run waits for them as long as settle says",
+    ]
 
 
 def test_a_stop_signal_ends_a_plan(tmp_path: Path, nameserver: Nameserver) -> None:
@@ -134,7 +384,7 @@ def test_without_a_resolv_conf_a_name_is_tried_as_it_is(run: Run, nameserver: Na
     arguments = ("--broadcast", "reload", "--resolv-conf", "/nonexistent/resolv.conf")
     finished = run(CONFIG, *arguments, command="plan", environment=TOKEN)
     assert finished.exit_code == 0
-    assert finished.stdout.startswith("reload: web, TTL 5 s, NOERROR\n")
+    assert finished.stdout.startswith("reload: web, TTL 5 s, NOERROR, 2 endpoints\n")
 
 
 def test_schema_is_the_committed_one() -> None:

@@ -18,6 +18,7 @@ DEFAULTS = Options(
     nameservers=(),
     resolv_conf="/etc/resolv.conf",
     termination_log="/dev/termination-log",
+    output="text",
 )
 
 
@@ -29,7 +30,7 @@ def test_everything_given_on_the_command_line() -> None:
     line = (
         "plan --config a --config b --broadcast c --tag d --tag e --grace 1m --log-format console "
         "--log-level error --nameserver 10.0.0.10 --nameserver [::1]:5353 --resolv-conf f "
-        "--termination-log g"
+        "--termination-log g --output json"
     )
     assert parse(line.split(), {"BROADCAST_CONFIG": "overridden", "BROADCAST_TAG": "x"}) == Options(
         command="plan",
@@ -42,6 +43,7 @@ def test_everything_given_on_the_command_line() -> None:
         nameservers=(Nameserver("10.0.0.10", 53), Nameserver("::1", 5353)),
         resolv_conf="f",
         termination_log="g",
+        output="json",
     )
 
 
@@ -74,3 +76,10 @@ def test_a_nameserver_is_an_address(value: str) -> None:
 def test_the_environment_is_checked_like_an_argument(environment: dict[str, str]) -> None:
     with pytest.raises(UsageError, match=r"--log-format|--grace"):
         parse([], environment)
+
+
+@pytest.mark.parametrize("command", ["run", "schema"])
+def test_output_is_for_commands_that_have_one(command: str) -> None:
+    with pytest.raises(UsageError, match=f"--output is for check and plan, not for {command}"):
+        parse([command, "--output", "json"], {})
+    assert parse([command], {"BROADCAST_OUTPUT": "json"}).command == command

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from worker.config import json_schema
 from worker.keys import KEYS, REQUIRED, Key
+from worker.kinds import Schema
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
@@ -124,7 +126,28 @@ def _first_sentence(text: str) -> str:
 
 def _section(key: Key) -> str:
     lines = [f"### {key.name}", "", key.description, "", f"Default: {_default(key)}.", ""]
+    lines += _parts(key.kind.schema())
     return "\n".join([*lines, "```yaml", *_example(key), "```", ""])
+
+
+def _parts(schema: Schema) -> list[str]:
+    """A table of the keys of a mapping, those of mappings in it included."""
+    rows = [
+        f"| `{path}` | {_in_yaml(part.get('default'))} | {part['description']} |"
+        for path, part in _described(schema, "")
+    ]
+    return ["| key | default | |", "|---|---|---|", *rows, ""] if rows else []
+
+
+def _described(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
+    for name, part in schema.get("properties", {}).items():
+        if name not in {"env", "file"}:  # of them a section of its own speaks
+            yield path + name, part
+            yield from _described(part, f"{path}{name}.")
+
+
+def _in_yaml(default: object) -> str:
+    return "none" if default is None else f"`{json.dumps(default)}`".replace('"', "")
 
 
 def _example(key: Key) -> list[str]:

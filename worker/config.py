@@ -11,17 +11,23 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from worker import meant
 from worker.keys import BODIES, BY_NAME, KEYS, REQUIRED
-from worker.kinds import Mistaken, Schema, Scope, nearest, unknown_key
+from worker.kinds import Mistaken, Schema, Scope, describe, unknown_key
 from worker.model import Broadcast, Config
-from worker.parts import url_from
+from worker.parts import any_case
 from worker.source import ConfigError, ConfigInvalid, Field, Node, Place, join, parse, plain, read
+from worker.url import url_from
 
 SUFFIXES = (".yaml", ".yml")
 A_LIST = "a list of broadcasts (each `- name: …`), or a mapping with `broadcasts`"
+NO_TLS = "expected an https URL beside tls, got http: write https:// in url, or leave tls out"
+MANIFESTS = ("ConfigMap", "CronJob", "Job", "Secret", "Service")
 FILE_KEYS = ("defaults", "broadcasts")
 PARTS_OF_URL = ("service", "port", "path", "host", "scheme", "namespace", "endpoint", "protocol")
 DEFAULTED = {key.name: key for key in KEYS if key.name not in REQUIRED}
+AUTHORIZATION = any_case(["authorization"])
+HTTPS_ONLY = "^[Hh][Tt][Tt][Pp][Ss]:"
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Values = dict[str, Any]
@@ -63,8 +69,8 @@ def select(config: Config, names: Sequence[str], tags: Sequence[str]) -> Config:
     errors = []
     for name in dict.fromkeys(names):
         if name not in known:
-            meant = nearest(name, known)
-            hint = f"did you mean {meant}?" if meant else f"there are {', '.join(known)}"
+            near = meant.nearest(name, known)
+            hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
             errors.append(_no_place("--broadcast", f"no broadcast is called {name}: {hint}"))
     chosen = [b for b in config.broadcasts if not names or b.name in names]
     chosen = [b for b in chosen if not tags or set(tags) & set(b.tags)]
@@ -81,10 +87,13 @@ def json_schema() -> Schema:
     """The JSON Schema (2020-12) of a configuration file, for editors."""
     broadcast = {
         "type": "object",
+        "description": "One request for every pod behind one headless Service.",
         "properties": {key.name: _key_schema(key.name) for key in KEYS},
         "required": list(REQUIRED),
         "additionalProperties": False,
-        "not": {"anyOf": [{"required": list(pair)} for pair in combinations(BODIES, 2)]},
+        "not": {"anyOf": _exclusive()},
+        "if": {"required": ["tls"]},
+        "then": {"properties": {"url": {"pattern": HTTPS_ONLY}}},
     }
     defaults = {
         "type": "object",
@@ -95,7 +104,12 @@ def json_schema() -> Schema:
         "additionalProperties": False,
         "not": broadcast["not"],
     }
-    broadcasts = {"type": "array", "items": {"$ref": "#/$defs/broadcast"}, "minItems": 1}
+    broadcasts = {
+        "description": "Broadcasts, which run one after another.",
+        "type": "array",
+        "items": {"$ref": "#/$defs/broadcast"},
+        "minItems": 1,
+    }
     mapping = {
         "type": "object",
         "properties": {"defaults": defaults, "broadcasts": broadcasts},
@@ -111,6 +125,13 @@ def json_schema() -> Schema:
         "else": mapping,
         "$defs": {"broadcast": broadcast},
     }
+
+
+def _exclusive() -> list[Schema]:
+    """Keys that exclude each other."""
+    authorization = {"not": {"propertyNames": {"not": {"pattern": AUTHORIZATION}}}}
+    both = {"required": ["auth", "headers"], "properties": {"headers": authorization}}
+    return [{"required": list(pair)} for pair in combinations(BODIES, 2)] + [both]
 
 
 def _key_schema(name: str) -> Schema:
@@ -156,7 +177,11 @@ def _broadcasts(root: Node, scope: Scope) -> list[_Entry]:
     if node is None:
         return []
     if not isinstance(node.value, tuple):
-        scope.expected(A_LIST, node, "broadcasts" if node is not root else "")
+        scope.fail(
+            node.place,
+            "broadcasts" if node is not root else "",
+            f"expected {A_LIST}, got {describe(node)}{_as_entries(node)}",
+        )
         return []
     if not node.value:
         scope.fail(node.place, "broadcasts", "expected at least one broadcast, got an empty list")
@@ -169,8 +194,8 @@ def _broadcasts(root: Node, scope: Scope) -> list[_Entry]:
 def _defaults_and_list(
     root: Node, fields: Mapping[str, Field], scope: Scope
 ) -> tuple[Values, Node | None]:
-    if "url" in fields:
-        scope.fail(root.place, "", f"expected {A_LIST}, got one broadcast: put `- ` before it")
+    if found := _something_else(fields):
+        scope.fail(root.place, "", f"expected {A_LIST}, got {found}")
         return {}, None
     for name, (place, _) in fields.items():
         if name not in FILE_KEYS:
@@ -182,6 +207,24 @@ def _defaults_and_list(
         scope.fail(root.place, "broadcasts", f"expected {A_LIST}, got a mapping without it")
         return defaults, None
     return defaults, fields["broadcasts"].node
+
+
+def _something_else(fields: Mapping[str, Field]) -> str:
+    """What was put into the file in place of a list of broadcasts, if that is plain to see."""
+    if {"apiVersion", "kind"} & fields.keys():
+        kind = fields["kind"].node.value if "kind" in fields else None
+        hint = "put what stands below a key of its data here" if kind == "ConfigMap" else ""
+        what = f"a Kubernetes {kind}" if kind in MANIFESTS else "a Kubernetes object"
+        return f"{what}{hint and f': {hint}'}"
+    if "broadcasts" not in fields and {"name", "url", *PARTS_OF_URL} & fields.keys():
+        return "one broadcast: put `- ` before it"
+    return ""
+
+
+def _as_entries(node: Node) -> str:
+    """How to write a mapping of names to broadcasts as a list."""
+    first = next(iter(node.value), None) if isinstance(node.value, dict) else None
+    return f": write each as `- name: {meant.name(first) or '…'}`" if first else ""
 
 
 def _read_defaults(node: Node, scope: Scope) -> Values:
@@ -212,12 +255,14 @@ def _read_keys(
 
 def _entry(node: Node, path: str, defaults: Values, scope: Scope) -> _Entry | None:
     if not isinstance(node.value, dict):
-        scope.expected("a mapping with name and url", node, path)
+        is_url = isinstance(node.value, str) and "/" in node.value
+        hint = ": write `name: …`, and below it `url: …`" if is_url else ""
+        message = f"expected a mapping with name and url, got {describe(node)}{hint}"
+        scope.fail(node.place, path, message)
         return None
     fields, before = node.value, len(scope.errors)
-    hint = f"write url: {url_from(fields)}" if "url" not in fields else "it belongs into url"
-    hints = dict.fromkeys(PARTS_OF_URL, hint)
-    own = _read_keys(fields, path, BY_NAME, hints | {"<<": "use defaults"}, scope)
+    hints = _hints(fields)
+    own = _read_keys(fields, path, BY_NAME, hints, scope)
     for name in REQUIRED:
         if name not in fields and not (name == "url" and fields.keys() & set(PARTS_OF_URL)):
             scope.fail(node.place, join(path, name), "expected this key, got none")
@@ -228,6 +273,19 @@ def _entry(node: Node, path: str, defaults: Values, scope: Scope) -> _Entry | No
     wrong = len(scope.errors) > before or any(isinstance(v, Mistaken) for v in values.values())
     broadcast = None if wrong else _to_broadcast(values)
     return _Entry(values["name"], fields["name"].node.place, path, broadcast)
+
+
+def _hints(fields: Mapping[str, Field]) -> dict[str, str]:
+    """For keys of a broadcast that are none, what to do about them."""
+    hints = {"<<": "use defaults"}
+    for name, (_, node) in fields.items():
+        if isinstance(node.value, dict) and "url" in node.value:
+            hints[name] = f"write name: {meant.name(name)} beside its keys"
+    parts = [name for name in fields if name in PARTS_OF_URL]
+    hints |= dict.fromkeys(parts, "it belongs into url")
+    if parts and "url" not in fields:
+        hints[parts[0]] = f"write url: {url_from(fields)}"
+    return hints
 
 
 def _merge(defaults: Values, own: Values) -> Values:
@@ -245,7 +303,7 @@ def _check_together(fields: Mapping[str, Field], values: Values, path: str, scop
         scope.fail(fields[name].place, join(path, name), message)
     url = values.get("url")
     if "tls" in fields and isinstance(url, dict) and not url["https"]:
-        scope.fail(fields["tls"].place, join(path, "tls"), "expected an https URL beside tls")
+        scope.fail(fields["tls"].place, join(path, "tls"), NO_TLS)
     headers = values.get("headers", ())
     names = () if isinstance(headers, Mistaken) else [name.lower() for name, _ in headers]
     if "auth" in values and "authorization" in names:

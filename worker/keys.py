@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from worker import meant
 from worker.kinds import Boolean, Choice, Converted, Duration, Integer, Kind, ListOf, Text
 from worker.parts import (
     BACKOFF,
     EXPECT,
-    TOKEN,
     AuthKind,
     BodyFile,
+    BodyText,
     Headers,
     Json,
+    Method,
     TlsKind,
-    Url,
     to_backoff,
     to_expect,
 )
+from worker.url import Url
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,18 @@ class Key:
     example: str
 
 
+TAG = Text("a tag such as nightly", r"[A-Za-z0-9]([A-Za-z0-9._/-]*)", meant=meant.name)
 REQUIRED = ("name", "url")
 BODIES = ("body", "json", "body_file")
 
 KEYS = (
     Key(
         "name",
-        Text("a DNS label such as clear-web-caches", r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"),
+        Text(
+            "a DNS label such as clear-web-caches",
+            r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+            meant=meant.name,
+        ),
         "name",
         "",
         "What logs, alerts and `--broadcast` call it: a DNS label, unique over all files.",
@@ -74,7 +81,7 @@ KEYS = (
     ),
     Key(
         "method",
-        Text("an HTTP method such as POST", TOKEN),
+        Method(),
         "method",
         "POST",
         "Any HTTP method, PURGE and BAN included. It is sent as it is written.",
@@ -91,7 +98,7 @@ KEYS = (
     ),
     Key(
         "body",
-        Converted(Text("text", r"[\s\S]*"), lambda text: {"body": text.encode()}),
+        BodyText(),
         "",
         "",
         "The request's body, as text in UTF-8. At most one of `body`, `json` and `body_file`.",
@@ -230,7 +237,7 @@ KEYS = (
     ),
     Key(
         "tags",
-        ListOf("a list of tags", Text("a tag such as nightly", r"[A-Za-z0-9]([A-Za-z0-9._/-]*)")),
+        ListOf("a list of tags", TAG),
         "tags",
         "[]",
         "For selecting broadcasts with `--tag`.",

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from worker.source import ConfigError, Node, Place, join
+from worker import meant
+from worker.source import ConfigError, Node, Place, join, plain
 
 Schema = dict[str, Any]
 
-MAX_SECRET_BYTES = 64 * 1024
 SHOWN_CHARACTERS = 60
 NOT_SHOWN = "something else, which is not shown"
 
@@ -26,8 +26,7 @@ DURATION_UNITS["h"] = 3600
 DURATION_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 DURATION = re.compile(rf"0|({DURATION_PART.pattern})+", re.ASCII)
 DURATION_SCHEMA = r"^(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$"
-SPELLED_OUT = re.compile(r"\s*([0-9.]+)\s*(milli|sec|min|hour|day|d$)\w*\s*", re.IGNORECASE)
-SPELLED_UNITS = {"milli": (1, "ms"), "sec": (1, "s"), "min": (1, "m"), "hour": (1, "h")}
+PEM = "-----BEGIN"  # a key or a certificate where its path belongs
 
 
 class Mistaken:
@@ -70,7 +69,7 @@ def describe(node: Node) -> str:
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, tuple):
-        return "a list"
+        return "a list" if value else "an empty list"
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, str):
@@ -85,30 +84,23 @@ def describe_secret(node: Node) -> str:
 
 def shown(text: str) -> str:
     """A text as a message shows it: the start of it, in quotes where those say more."""
+    if PEM in text:
+        return NOT_SHOWN
     cut = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
     plain = re.fullmatch(r"\S(.*\S)?", cut) and cut.isprintable()
     return cut if plain and not re.fullmatch(r"[\d.]+|true|false|null|nothing", cut) else repr(cut)
 
 
-def nearest(word: str, known: Collection[str]) -> str | None:
-    """The known word that was probably meant."""
-    from difflib import get_close_matches  # 5 ms, and most configurations are right
-
-    return next(iter(get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)), None)
+def write(suggestion: str) -> str:
+    """The end of a message: what was probably meant, if that can be guessed."""
+    return f": write {suggestion}" if suggestion else ""
 
 
 def parse_duration(text: str) -> float:
     """Go's durations (`1m30s`), in seconds. Raises ValueError, which says what was expected."""
     if not DURATION.fullmatch(text):
-        meant = SPELLED_OUT.fullmatch(text)
-        hint, found = "", shown(text)
-        if meant:
-            number, unit = meant[1], meant[2].lower()
-            factor, short = SPELLED_UNITS.get(unit, (24, "h"))
-            number = str(int(number) * factor) if number.isdigit() else number
-            hint = f": write {number}{short}" if factor == 1 or number.isdigit() else ""
-        elif re.fullmatch(r"[0-9]+", text):
-            hint, found = f": write {text}s if seconds are meant", text
+        found = text if re.fullmatch(r"[0-9.]+", text) else shown(text)
+        hint = write(meant.duration(text))
         raise ValueError(f"expected a duration such as 10s, got {found}{hint}")
     return sum(float(n) * DURATION_UNITS[unit] for n, unit in DURATION_PART.findall(text))
 
@@ -123,15 +115,21 @@ class Text:
     what: str
     pattern: str  # one that Python and JSON Schema read alike
     secret: bool = False  # it may be meant to be one
+    meant: Callable[[str], str] = str  # a guess, made of what stands there
 
     def read(self, node: Node, path: str, scope: Scope) -> str | Mistaken:
         value = node.value
-        if isinstance(value, str) and re.fullmatch(self.pattern, value, re.ASCII):
-            return value
+        if self._matches(value):
+            return str(value)
         found = describe_secret(node) if self.secret else describe(node)
         if isinstance(value, (int, float)):
             found += ": quote it if it is text"
+        elif isinstance(value, str) and self._matches(guess := self.meant(value)):
+            found += write(guess)
         return scope.fail(node.place, path, f"expected {self.what}, got {found}")
+
+    def _matches(self, value: object) -> bool:
+        return isinstance(value, str) and bool(re.fullmatch(self.pattern, value, re.ASCII))
 
     def schema(self) -> Schema:
         return {"type": "string", "pattern": f"^({self.pattern})$"}
@@ -146,10 +144,17 @@ class Choice:
     def read(self, node: Node, path: str, scope: Scope) -> str | Mistaken:
         if isinstance(node.value, str) and node.value in self.words:
             return node.value
-        return scope.expected(f"one of {', '.join(self.words)}", node, path)
+        alike = [word for word in self.words if _alike(word, str(node.value).lower())]
+        hint = write(alike[0] if len(alike) == 1 else "")
+        message = f"expected one of {', '.join(self.words)}, got {describe(node)}{hint}"
+        return scope.fail(node.place, path, message)
 
     def schema(self) -> Schema:
         return {"enum": list(self.words)}
+
+
+def _alike(word: str, found: str) -> bool:
+    return word in found or (bool(found) and found in word)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +162,13 @@ class Boolean:
     """true or false."""
 
     def read(self, node: Node, path: str, scope: Scope) -> bool | Mistaken:
-        return node.value if isinstance(node.value, bool) else scope.expected(TRUTH, node, path)
+        if isinstance(node.value, bool):
+            return node.value
+        message = f"expected true or false, got {describe(node)}{write(meant.truth(node.value))}"
+        return scope.fail(node.place, path, message)
 
     def schema(self) -> Schema:
         return {"type": "boolean"}
-
-
-TRUTH = "true or false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +183,11 @@ class Integer:
         number = value if isinstance(value, int) and not isinstance(value, bool) else None
         if number is not None and self.least <= number <= self.most:
             return number
-        return scope.expected(f"a whole number from {self.least} to {self.most}", node, path)
+        digits = re.fullmatch(r"0*([0-9]{1,9})(\.0*)?", str(value), re.ASCII)
+        near = digits and not isinstance(value, int) and self.least <= int(digits[1]) <= self.most
+        found = describe(node) + write(digits[1] if digits and near else "")
+        expected = f"a whole number from {self.least} to {self.most}"
+        return scope.fail(node.place, path, f"expected {expected}, got {found}")
 
     def schema(self) -> Schema:
         return {"type": "integer", "minimum": self.least, "maximum": self.most}
@@ -193,7 +202,7 @@ class Duration:
 
     def read(self, node: Node, path: str, scope: Scope) -> float | Mistaken:
         value = node.value
-        if isinstance(value, bool) or not isinstance(value, (str, int)):
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             return scope.expected("a duration such as 10s", node, path)
         try:
             seconds = parse_duration(str(value))
@@ -243,13 +252,40 @@ class ListOf:
 
     def read(self, node: Node, path: str, scope: Scope) -> tuple[Any, ...] | Mistaken:
         if not isinstance(node.value, tuple) or len(node.value) < self.least:
-            return scope.expected(self.what, node, path)
+            hint = write(_as_list(node))
+            return scope.fail(node.place, path, f"expected {self.what}, got {describe(node)}{hint}")
         values = [self.kind.read(n, f"{path}[{i}]", scope) for i, n in enumerate(node.value)]
         return MISTAKEN if MISTAKEN in values else tuple(values)
 
     def schema(self) -> Schema:
         least = {"minItems": self.least} if self.least else {}
         return {"type": "array", "items": self.kind.schema(), **least}
+
+
+def _as_list(node: Node) -> str:
+    """What stands there as the list that is wanted there."""
+    if node.value is None or isinstance(node.value, (dict, tuple)):
+        return ""
+    parts = [part.strip() for part in str(node.value).split(",")]
+    return f"[{', '.join(parts)}]" if all(re.fullmatch(r"[\w./-]{1,20}", p) for p in parts) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A kind of a key in a mapping, and what editors and the reference page say of that key."""
+
+    kind: Kind
+    description: str
+    example: Any
+    default: Any = None
+
+    def read(self, node: Node, path: str, scope: Scope) -> Any | Mistaken:
+        return self.kind.read(node, path, scope)
+
+    def schema(self) -> Schema:
+        default = {} if self.default is None else {"default": self.default}
+        said = {"description": self.description, **default, "examples": [self.example]}
+        return {**said, **self.kind.schema()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,12 +296,14 @@ class Fields:
     kinds: Mapping[str, Kind]
     required: tuple[str, ...] = ()
     secret: bool = False  # what stands there instead may be one
+    short: Callable[[Any], str] = lambda _: ""  # a guess, made of a value instead of the mapping
 
     def read(self, node: Node, path: str, scope: Scope) -> dict[str, Any] | Mistaken:
         """Without the keys that are not there; MISTAKEN if there is any mistake in it."""
         if not isinstance(node.value, dict):
             found = describe_secret(node) if self.secret else describe(node)
-            return scope.fail(node.place, path, f"expected {self.what}, got {found}")
+            hint = write(self.short(plain(node)))
+            return scope.fail(node.place, path, f"expected {self.what}, got {found}{hint}")
         errors = len(scope.errors)
         values = {}
         for name, (place, value) in node.value.items():
@@ -292,96 +330,4 @@ def unknown_key(
     name: str, place: Place, path: str, known: Collection[str], scope: Scope, hint: str = ""
 ) -> None:
     """Notes a key that means nothing, with what was probably meant."""
-    if not hint:
-        meant = nearest(name, known)
-        hint = f"did you mean {meant}?" if meant else f"there are {', '.join(known)}"
-    scope.fail(place, join(path, name), f"unknown key: {hint}")
-
-
-# --- secrets ------------------------------------------------------------------------------------
-
-ENV_NAME = Text("the name of an environment variable", r"[A-Za-z_][A-Za-z0-9_.-]*")
-FILE_PATH = Text("a path", r"[^\x00]+")
-WHERE = Fields("{env: NAME} or {file: PATH}", {"env": ENV_NAME, "file": FILE_PATH})
-
-
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """A value from the environment or a file; `literal` says what may stand there instead."""
-
-    what: str
-    pattern: str
-    literal: bool = False
-
-    def read(self, node: Node, path: str, scope: Scope) -> str | Mistaken:
-        if self.literal and not isinstance(node.value, dict):
-            return Text(self.what, self.pattern, secret=True).read(node, path, scope)
-        if not isinstance(node.value, dict):
-            found = f"{describe_secret(node)}: a configuration is no place for a secret"
-            return scope.fail(node.place, path, f"expected {WHERE.what}, got {found}")
-        where = WHERE.read(node, path, scope)
-        if isinstance(where, Mistaken):
-            return MISTAKEN
-        if len(where) != 1:
-            return scope.fail(node.place, path, f"expected either {WHERE.what}, got both or none")
-        value = self._from_env(where["env"], scope) if "env" in where else None
-        if "file" in where:
-            value = _from_file(scope.folder / where["file"])
-        if isinstance(value, _Lack):
-            return scope.fail(node.place, path, value.message)
-        return self._check(value or "", node, path, scope)
-
-    @staticmethod
-    def _from_env(name: str, scope: Scope) -> str | _Lack:
-        if name not in scope.environment:
-            return _Lack(f"expected the environment variable {name}, which is not set")
-        return scope.environment[name]
-
-    def _check(self, value: str, node: Node, path: str, scope: Scope) -> str | Mistaken:
-        """A secret that cannot be used is not shown."""
-        problem = ""
-        if not value:
-            problem = "an empty one"
-        elif re.search(r"[\x00-\x1f\x7f-\x9f]", value):
-            problem = "one with a control character"
-        elif re.search("[\ud800-\udfff]", value):
-            problem = "one that is not UTF-8"
-        elif not re.fullmatch(self.pattern, value, re.ASCII):
-            problem = NOT_SHOWN
-        if problem:
-            return scope.fail(node.place, path, f"expected {self.what}, got {problem}")
-        scope.secrets.add(value)
-        return value
-
-    def schema(self) -> Schema:
-        where = WHERE.schema() | {"minProperties": 1, "maxProperties": 1}
-        if not self.literal:
-            return where
-        return {"anyOf": [Text(self.what, self.pattern).schema(), where]}
-
-
-@dataclass(frozen=True, slots=True)
-class _Lack:
-    message: str
-
-
-def _from_file(path: Path) -> str | _Lack:
-    """The file's text without one line end: kubectl and editors add one."""
-    data = read_file(path, MAX_SECRET_BYTES)
-    if isinstance(data, str):
-        return _Lack(data)
-    text = data.decode(errors="surrogateescape")
-    return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
-
-
-def read_file(path: Path, most: int) -> bytes | str:
-    """A file's content, or else what is wrong with the file."""
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(most + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        return f"expected a readable file at {path}, got: {reason}"
-    if len(data) > most:
-        return f"expected at most {most} bytes in {path}, got more"
-    return data
+    scope.fail(place, join(path, name), f"unknown key: {hint or meant.key(name, known)}")

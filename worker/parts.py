@@ -1,46 +1,43 @@
-"""The kinds of value that one key of a broadcast has for itself: url, headers, body, auth, tls …
+"""The kinds of value that one key of a broadcast has for itself: headers, body, auth, tls …
 
 Which key has which is the business of `keys`, kinds that many share are in `kinds`.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
+from worker import meant
 from worker.certificates import TlsMaterialError, tls_context
 from worker.kinds import (
-    FILE_PATH,
+    DURATION,
     MISTAKEN,
     Boolean,
+    Described,
     Duration,
     Fields,
     ListOf,
     Mistaken,
     Schema,
     Scope,
-    Secret,
     Text,
+    describe,
     describe_secret,
-    read_file,
-    shown,
+    write,
 )
 from worker.model import Auth, Expect, Tls
-from worker.source import Field, Node, join, plain
+from worker.secret import FILE_PATH, Secret, read_file
+from worker.source import Node, join, plain
+from worker.url import LABEL
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # noqa: S105 - RFC 9110, 5.6.2: no secret
 FIELD_VALUE = r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?|"  # RFC 9110, 5.5, without obs-text
-LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-# RFC 3986, 2, and the brackets that many servers take in a query.
-URL_PATTERN = r"[Hh][Tt][Tt][Pp][Ss]?://([A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+"
-AN_URL = "a URL such as http://web-server-headless:8080/clear-caches"
-URL = Text(AN_URL, URL_PATTERN)
+METHODS = ["get", "head", "post", "put", "delete", "patch", "options", "purge", "ban", "refresh"]
 
 # Fields that say how the request is framed or carried: that is the worker's business.
 FRAMING = (
@@ -48,81 +45,6 @@ FRAMING = (
     *("transfer-encoding", "upgrade"),
 )
 CREDENTIALS = ("authorization", "proxy-authorization")
-
-
-# --- url ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Url:
-    """The URL of one pod's request, with the headless Service in place of the pod."""
-
-    def read(self, node: Node, path: str, scope: Scope) -> dict[str, Any] | Mistaken:
-        # First of all, so that no message shows a password.
-        if isinstance(node.value, str) and re.match(r"[^/?#]*(//)?[^/?#]*@", node.value):
-            message = "expected no user or password in the URL: set auth"
-            return scope.fail(node.place, path, message)
-        value = URL.read(node, path, scope)
-        if isinstance(value, Mistaken):
-            return MISTAKEN
-        try:
-            return _split_url(value)
-        except ValueError as error:
-            return scope.fail(node.place, path, str(error))
-
-    def schema(self) -> Schema:
-        return URL.schema()
-
-
-def _split_url(text: str) -> dict[str, Any]:
-    """A URL's part in a Broadcast. Raises ValueError."""
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise ValueError(f"expected {AN_URL}, got {shown(text)}: {error}") from None
-    if "#" in text:
-        raise ValueError("expected no fragment in the URL: no server ever sees it")
-    if parts.netloc.endswith(":") or port == 0:
-        raise ValueError("expected a port from 1 to 65535, or none")
-    _check_host(parts.netloc, host)
-    https = parts.scheme == "https"
-    return {"url": text, "https": https, "host": host, "port": port or (443 if https else 80)}
-
-
-def _check_host(netloc: str, host: str) -> None:
-    name = host.removesuffix(".")
-    if netloc.startswith("[") or _is_ip_address(name):
-        raise ValueError(
-            f"expected the name of a headless Service as host, got the IP address {host}: "
-            "one address is one pod"
-        )
-    labels = name.split(".")
-    if len(name) > 253 or not all(re.fullmatch(LABEL, label) for label in labels):
-        raise ValueError(f"expected a DNS name as host, got {shown(host)}")
-
-
-def _is_ip_address(host: str) -> bool:
-    """Also as inet_aton(3) reads it: an address whose last part is a number is no name."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return bool(re.fullmatch(r"(.*\.)?([0-9]+|0[xX][0-9A-Fa-f]*)", host))
-    return True
-
-
-def url_from(fields: Mapping[str, Field]) -> str:
-    """The URL that `service`, `port` and `path` add up to, for a hint."""
-
-    def text(name: str, default: str) -> str:
-        value = fields[name].node.value if name in fields else None
-        return str(value) if isinstance(value, (str, int)) else default
-
-    service = text("service", text("host", "SERVICE"))
-    if "namespace" in fields:
-        service += "." + text("namespace", "NAMESPACE")
-    path = text("path", text("endpoint", "/PATH"))
-    return f"{text('scheme', 'http')}://{service}:{text('port', 'PORT')}/{path.removeprefix('/')}"
 
 
 # --- headers, body, auth, tls, expect -----------------------------------------------------------
@@ -139,6 +61,8 @@ class Headers:
     def read(self, node: Node, path: str, scope: Scope) -> tuple[tuple[str, str], ...] | Mistaken:
         if not isinstance(node.value, dict):
             message = f"expected a mapping of header names to values, got {describe_secret(node)}"
+            if isinstance(node.value, tuple) and node.value:
+                message += ": write `Name: value`, without the dash and without quotes around both"
             return scope.fail(node.place, path, message)
         headers: dict[str, tuple[str, Any]] = {}
         for name, (place, value) in node.value.items():
@@ -155,7 +79,7 @@ class Headers:
     @staticmethod
     def _problem(name: str, again: bool) -> str:
         if not re.fullmatch(TOKEN, name, re.ASCII):
-            return "expected a header name: letters, digits and -"
+            return "expected a header name: letters, digits and - (a value needs `: ` before it)"
         if name.lower() in FRAMING:
             return "expected no header that frames the request: the worker sets it"
         return "expected each header once: names are the same in any case" if again else ""
@@ -163,16 +87,53 @@ class Headers:
     def schema(self) -> Schema:
         return {
             "type": "object",
-            "propertyNames": {"pattern": f"^{TOKEN}$", "not": {"pattern": _any_case(FRAMING)}},
-            "patternProperties": {_any_case(CREDENTIALS): CREDENTIAL.schema()},
+            "propertyNames": {"pattern": f"^{TOKEN}$", "not": {"pattern": any_case(FRAMING)}},
+            "patternProperties": {any_case(CREDENTIALS): CREDENTIAL.schema()},
             "additionalProperties": HEADER.schema(),
         }
 
 
-def _any_case(names: Sequence[str]) -> str:
+def any_case(names: Sequence[str]) -> str:
     """A pattern for these names, in the dialect of JSON Schema, which has no flags."""
     letters = (f"[{c.upper()}{c}]" if c.isalpha() else c for c in "|".join(names))
     return f"^({''.join(letters)})$"
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """An HTTP method (RFC 9110, 9.1), which is case-sensitive."""
+
+    def read(self, node: Node, path: str, scope: Scope) -> str | Mistaken:
+        value = METHOD.read(node, path, scope)
+        if isinstance(value, Mistaken) or value == value.upper() or value.lower() not in METHODS:
+            return value
+        message = f"expected {METHOD.what}, got {value}: write {value.upper()}, methods are "
+        return scope.fail(node.place, path, f"{message}case-sensitive")
+
+    def schema(self) -> Schema:
+        known = {"pattern": any_case(METHODS)}
+        return METHOD.schema() | {"not": known | {"not": {"enum": [m.upper() for m in METHODS]}}}
+
+
+METHOD = Text("an HTTP method such as POST", TOKEN)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyText:
+    """Text as a body."""
+
+    def read(self, node: Node, path: str, scope: Scope) -> dict[str, Any] | Mistaken:
+        if isinstance(node.value, (dict, tuple)):
+            found = f"{describe_secret(node)}: set json to send it as JSON"
+            return scope.fail(node.place, path, f"expected text, got {found}")
+        value = BODY.read(node, path, scope)
+        return MISTAKEN if isinstance(value, Mistaken) else {"body": value.encode()}
+
+    def schema(self) -> Schema:
+        return BODY.schema()
+
+
+BODY = Text("text", r"[\s\S]*", secret=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +170,16 @@ BASIC = Fields(
     "{username: …, password: …}",
     {
         # RFC 7617, 2: a colon ends the user name.
-        "username": Secret("a user name without a colon", r"[^:\x00-\x1f\x7f]+", literal=True),
-        "password": Secret("a password", r"[^\x00-\x1f\x7f]+"),
+        "username": Described(
+            Secret("a user name without a colon", r"[^:\x00-\x1f\x7f]+", literal=True),
+            "The user's name, as text, `{env: NAME}` or `{file: PATH}`.",
+            "operator",
+        ),
+        "password": Described(
+            Secret("a password", r"[^\x00-\x1f\x7f]+"),
+            "The password, only as `{env: NAME}` or `{file: PATH}`.",
+            {"env": "ACTUATOR_PASSWORD"},
+        ),
     },
     required=("username", "password"),
     secret=True,
@@ -219,7 +188,18 @@ BASIC = Fields(
 
 AUTH = Fields(
     "{basic: …} or {bearer: …}",
-    {"basic": BASIC, "bearer": Secret("a token without spaces", r"[\x21-\x7e]+")},
+    {
+        "basic": Described(
+            BASIC,
+            "User name and password (RFC 7617).",
+            {"username": "operator", "password": {"env": "ACTUATOR_PASSWORD"}},
+        ),
+        "bearer": Described(
+            Secret("a token without spaces", r"[\x21-\x7e]+"),
+            "A token (RFC 6750), only as `{env: NAME}` or `{file: PATH}`.",
+            {"file": "/var/run/secrets/tokens/purge"},
+        ),
+    },
     secret=True,
 )
 
@@ -246,11 +226,29 @@ class AuthKind:
 TLS = Fields(
     "a mapping with ca_file, cert_file, key_file, server_name or insecure_skip_verify",
     {
-        "ca_file": FILE_PATH,
-        "cert_file": FILE_PATH,
-        "key_file": FILE_PATH,
-        "server_name": Text("a DNS name", rf"({LABEL}\.)*{LABEL}"),
-        "insecure_skip_verify": Boolean(),
+        "ca_file": Described(
+            FILE_PATH,
+            "PEM file of the CAs that may have signed the pods' certificates, in place of the "
+            "system's.",
+            "/etc/ca/ca.crt",
+        ),
+        "cert_file": Described(
+            FILE_PATH,
+            "PEM file of the certificate that the worker shows, with its chain; of its key too, "
+            "unless `key_file` names that.",
+            "/etc/client/tls.crt",
+        ),
+        "key_file": Described(
+            FILE_PATH, "PEM file of the key of `cert_file`, not encrypted.", "/etc/client/tls.key"
+        ),
+        "server_name": Described(
+            Text("a DNS name", rf"({LABEL}\.)*{LABEL}"),
+            "The name in SNI and verification, in place of the URL's host.",
+            "web.shop.svc",
+        ),
+        "insecure_skip_verify": Described(
+            Boolean(), "`true` verifies nothing: whoever answers gets the request.", True, False
+        ),
     },
 )
 
@@ -281,6 +279,9 @@ class TlsKind:
         return TLS.schema() | {"dependentRequired": {"key_file": ["cert_file"]}}
 
 
+A_STATUS = "a status code from 200 to 599, or a class such as 2xx"
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """A status code, or a class of them as 2xx."""
@@ -292,7 +293,9 @@ class Status:
             return frozenset(range(first, first + 100))
         if isinstance(value, int) and not isinstance(value, bool) and 200 <= value < 600:
             return frozenset((value,))
-        return scope.expected("a status code from 200 to 599, or a class such as 2xx", node, path)
+        hint = write(meant.status(value) if isinstance(value, str) else "")
+        found = f"{describe(node)}{hint}"
+        return scope.fail(node.place, path, f"expected {A_STATUS}, got {found}")
 
     def schema(self) -> Schema:
         code = {"type": "integer", "minimum": 200, "maximum": 599}
@@ -305,20 +308,45 @@ def to_expect(value: dict[str, Any]) -> Expect:
     return Expect(**status, body_contains=text.encode() if text else None)
 
 
+def _short_expect(value: object) -> str:
+    """For `expect: 200` and `expect: [200, 204]`."""
+    codes = [str(code) for code in (value if isinstance(value, list) else [value])]
+    codes = [meant.status(code).split(" ")[0] for code in codes]
+    return f"{{status: [{', '.join(codes)}]}}" if all(codes) else ""
+
+
 EXPECT = Fields(
     "a mapping with status or body_contains",
     {
-        "status": ListOf("a list of status codes and classes, such as [2xx, 404]", Status(), 1),
-        "body_contains": Text("text of at least one character", r"[\s\S]+"),
+        "status": Described(
+            ListOf("a list of status codes and classes, such as [2xx, 404]", Status(), 1),
+            "Status codes, and classes of them.",
+            ["2xx", 404],
+            ["2xx"],
+        ),
+        "body_contains": Described(
+            Text("text of at least one character", r"[\s\S]+"),
+            "Text that is in the first 64 KiB of the response's body.",
+            "cleared",
+        ),
     },
+    short=_short_expect,
 )
 
 
 def to_backoff(value: dict[str, float]) -> dict[str, float]:
     initial, most = value.get("initial", 1.0), value.get("max", 15.0)
     if initial > most:
-        raise ValueError(f"expected initial to be at most max, got {initial:g}s and {most:g}s")
+        found = f"{initial:g}s and {most:g}s"
+        raise ValueError(f"expected initial to be at most max, got {found}: set max as well")
     return {"backoff_initial_seconds": initial, "backoff_max_seconds": most}
 
 
-BACKOFF = Fields("a mapping with initial and max", {"initial": Duration(), "max": Duration()})
+BACKOFF = Fields(
+    "a mapping with initial and max",
+    {
+        "initial": Described(Duration(), "The wait after the first failed call.", "200ms", "1s"),
+        "max": Described(Duration(), "The longest wait, Retry-After included.", "5s", "15s"),
+    },
+    short=lambda value: f"{{initial: {value}}}" if DURATION.fullmatch(str(value)) else "",
+)

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from worker import meant
+
 MAX_FILE_BYTES = 1024 * 1024
 MAX_DEPTH = 32
 MAX_ALIASED_VALUES = 10_000
@@ -44,9 +46,11 @@ CORE_SCHEMA: tuple[tuple[re.Pattern[str], Callable[[str], Scalar]], ...] = (
         lambda text: float(text.replace(".", "")),
     ),
 )
+UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 # https://yaml.org/spec/1.2.2/#51-character-set
 NOT_PRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
+SECOND_DOCUMENT = "expected one document, got a second one: put all broadcasts into one list"
 COLLECTION_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
@@ -151,6 +155,8 @@ def _decode(data: bytes, file: str) -> str:
     except UnicodeDecodeError as error:
         before = data[: error.start].decode()
         message = f"expected UTF-8, got the byte 0x{data[error.start]:02x}"
+        if data[:2] in UTF_16_MARKS:
+            message = "expected UTF-8, got UTF-16: save it as UTF-8"
         raise _Unreadable(_place_after(before, file).error("", message)) from None
     if found := NOT_PRINTABLE.search(text):
         message = f"expected text, got the control character U+{ord(found[0]):04X}"
@@ -172,7 +178,9 @@ def _syntax_error(error: yaml.YAMLError, file: str) -> ConfigError:
     place = _place(mark, file) if mark else Place(file)
     problem = getattr(error, "problem", None) or "cannot be read"
     context = getattr(error, "context", None)
-    return place.error("", f"not YAML: {problem}{f' ({context})' if context else ''}")
+    said = f"{problem}{f' ({context})' if context else ''}"
+    hint = next((hint for words, hint in meant.SYNTAX.items() if words in said), "")
+    return place.error("", f"not YAML: {said}{f': {hint}' if hint else ''}")
 
 
 class _Builder:
@@ -193,7 +201,7 @@ class _Builder:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    self._unreadable(event, "", "expected one document, got a second one")
+                    self._unreadable(event, "", SECOND_DOCUMENT)
                 first = next(self._events)
                 node = self._node(first, self._root(first), 0)
         return node
@@ -234,7 +242,9 @@ class _Builder:
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             place = _place(event.start_mark, self._file)
             if not isinstance(event, yaml.ScalarEvent):
-                self._unreadable(event, path, "expected a key, got something else than text")
+                hint = ": nothing is filled in between braces" if self._in_braces(event) else ""
+                message = f"expected a key, got something else than text{hint}"
+                self._unreadable(event, path, message)
             key = join(path, event.value)
             node = self._node(next(self._events), key, depth + 1)
             if event.value in fields:
@@ -244,6 +254,11 @@ class _Builder:
             else:
                 fields[event.value] = Field(place, node)
         return fields
+
+    @staticmethod
+    def _in_braces(event: Any) -> bool:
+        """As a template's `{{ .Values.host }}` is."""
+        return isinstance(event, yaml.MappingStartEvent) and bool(event.flow_style)
 
     def _scalar(self, event: yaml.ScalarEvent, path: str) -> Scalar:
         self._check_tag(event, path, TEXT_TAGS)

@@ -10,12 +10,14 @@ import pytest
 import trustme
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from worker import config
 from worker.keys import KEYS, REQUIRED, Key
-from worker.kinds import parse_duration
+from worker.kinds import Scope, parse_duration
 from worker.model import Auth, Broadcast, Config, Expect, Tls
-from worker.source import ConfigInvalid
+from worker.source import ConfigInvalid, Node, Place
+from worker.url import Url
 
 URL = "http://web:8080/clear"
 A = Broadcast(name="a", url=URL, https=False, host="web", port=8080)
@@ -134,6 +136,21 @@ def test_the_default_in_the_table_is_the_default(key: Key, tmp_path: Path) -> No
 def test_host_and_port_of_a_url(url: str, host: str, port: int, tmp_path: Path) -> None:
     (broadcast,) = load(tmp_path, f"- name: a\n  url: {url}\n").broadcasts
     assert (broadcast.url, broadcast.host, broadcast.port) == (url, host, port)
+
+
+WORDS = "http:// https: // web a_b . - 10 0x1 : 80 080 65536 / ?a=b %20 %2 [ ] ::1 # @ é"
+PIECES = st.lists(st.sampled_from([*WORDS.split(), " ", "web.shop:8080/x"]), max_size=6)
+
+
+@given(st.tuples(st.sampled_from(["http://web", "http://", "HttpS://x.y."]), PIECES))
+def test_the_schema_accepts_just_the_urls_that_the_worker_does(
+    parts: tuple[str, list[str]],
+) -> None:
+    url = parts[0] + "".join(parts[1])
+    scope = Scope(Path(), {})
+    read = Url().read(Node(Place("f", 1, 1), url), "url", scope)
+    accepted = Draft202012Validator(Url().schema()).is_valid(url)
+    assert accepted == isinstance(read, dict), scope.errors
 
 
 def test_defaults_are_replaced_wholly_by_a_broadcasts_own_keys(tmp_path: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
 
+from tests.reference import ROOT, SCHEMA
 from worker import config
 from worker.source import ConfigInvalid, parse, plain
 
@@ -51,3 +55,37 @@ def test_the_schema_refuses_what_it_is_said_to(file: Path) -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_no_error_shows_a_secret(file: Path) -> None:
     assert not any(secret in error for error in errors_in(file) for secret in ("hunter", "t0ken"))
+
+
+def check_jsonschema(files: list[Path]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "check_jsonschema", "--schemafile", str(SCHEMA)]
+    return subprocess.run(
+        [*command, "--output-format", "json", *map(str, files)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_check_jsonschema_accepts_every_example() -> None:
+    done = check_jsonschema(sorted((ROOT / "config").glob("*.yaml")))
+    assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "ok"), done.stdout
+
+
+# Of these its YAML parser thinks otherwise: `<<` merges, 03 is a number; keys are unique, and tags
+# are known.
+NO_MISTAKE_TO_ITS_PARSER = {"merge-key.yaml", "min-pods-leading-zero.yaml"}
+UNREADABLE_TO_ITS_PARSER = {"duplicate-key.yaml", "tag.yaml"}
+
+
+def test_check_jsonschema_refuses_every_structurally_bad_file() -> None:
+    verdicts = {file: comments(file, "schema") for file in FILES}
+    done = check_jsonschema([file for file in FILES if verdicts[file] != ["unreadable"]])
+    result = json.loads(done.stdout)
+    refused = {Path(error["filename"]).name for error in result["errors"]}
+    unreadable = {Path(error["filename"]).name for error in result["parse_errors"]}
+    bad = {file.name for file in FILES if verdicts[file] == ["refuses"]}
+    assert refused == bad - NO_MISTAKE_TO_ITS_PARSER
+    assert unreadable == UNREADABLE_TO_ITS_PARSER
+    assert done.returncode == 1

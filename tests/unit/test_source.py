@@ -90,6 +90,7 @@ def test_an_alias_stands_for_what_its_anchor_names() -> None:
     [
         (b"a: \xff", "f.yaml:1:4: expected UTF-8, got the byte 0xff"),
         (b"a: b\r\nc: \x00", "f.yaml:2:4: expected text, got the control character U+0000"),
+        ("a: b".encode("utf-16"), "f.yaml:1:1: expected UTF-8, got UTF-16: save it as UTF-8"),
         (b"a: '\xed\xa0\x80'", "f.yaml:1:5: expected UTF-8, got the byte 0xed"),
     ],
 )

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from worker import __version__, broadcast, config, preview, report
+from worker import __version__, broadcast, config, excerpt, preview, report
 from worker.arguments import Options, UsageError, parse
 from worker.discovery import Lookup
 from worker.logs import LEVELS, Log, LogFormat, Masker, Sink, configure, summary_line
@@ -84,8 +84,11 @@ def _print_errors(options: Options, invalid: ConfigInvalid) -> None:
     if options.output == "json":
         _print(preview.to_json(preview.errors_document(invalid.errors)))
         return
+    at_terminal = sys.stderr.isatty()
+    columns = os.get_terminal_size(sys.stderr.fileno()).columns if at_terminal else 0
     for error in invalid.errors:
-        print(error, file=sys.stderr)  # noqa: T201
+        text = excerpt.with_line(error, columns or 80) if at_terminal else str(error)
+        print(text, file=sys.stderr)  # noqa: T201
 
 
 def _log_usage_error(message: str, stop: Stop) -> None:

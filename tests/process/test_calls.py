@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.loopback.nameserver import Nameserver
-from tests.loopback.pods import Behaviour, Exchange, Pods, raw, reply
+from tests.loopback.pods import Exchange, Pods, raw, reply
 from tests.loopback.program import Entry, Worker, stable
 from tests.process.conftest import Run
 from tests.process.logbook import check_log, failed, missed, reached, resolved, succeeded
@@ -94,21 +94,6 @@ def test_a_redirect_says_where_to_and_is_not_followed(
         happened = once(pod, failing(pod, 301, f"answered 301 Moved Permanently to {location}"))
         check_log(run(config(pod.port)), url(pod), happened, reason="all_calls_failed")
         assert elsewhere[0].connections == 0
-
-
-HINTS: dict[str, tuple[Behaviour, str]] = {
-    "405": (reply(405, headers=["Allow: GET, HEAD"]), "the pods allow GET, HEAD: set method"),
-    "400": (reply(400), "set headers.Host"),
-    "421": (reply(421), "set headers.Host"),
-    "404 from Envoy": (reply(404, headers=["Server: istio-envoy"]), "the mesh's proxy answered"),
-}
-
-
-@pytest.mark.parametrize("what", HINTS)
-def test_failures_that_are_alike_are_hinted_at(what: str, run: Run, pod: Pods) -> None:
-    behaviour, hint = HINTS[what]
-    pod[0].script(behaviour)
-    assert hint in run(config(pod.port)).only("broadcast.finished")["hint"]
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])

@@ -11,6 +11,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from tests import reference
+from tests.loopback.examples import ENVIRONMENT, EXAMPLES, copy
 from worker import __version__, config
 from worker.arguments import OPTIONS
 from worker.keys import KEYS
@@ -57,9 +58,15 @@ def _certificate() -> bytes:
     return trustme.CA().cert_pem.bytes()
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.name)
-def test_every_example_is_loaded_and_the_schema_accepts_it(file: Path) -> None:
-    assert config.load([str(file)], {}).broadcasts
+def test_the_examples_can_be_loaded_together(tmp_path: Path) -> None:
+    for example in EXAMPLES:
+        copy(example, tmp_path, trustme.CA())
+    loaded = config.load([str(tmp_path)], ENVIRONMENT)
+    assert [Path(file).name for file in loaded.files] == [example.name for example in EXAMPLES]
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda p: p.name)
+def test_the_schema_accepts_every_example(file: Path) -> None:
     node = parse(file.read_bytes(), file.name, [])
     assert node
     assert list(VALIDATOR.iter_errors(plain(node))) == []

@@ -57,6 +57,17 @@ names are unique over all files.
 A headless Service is no proxy: its name resolves to the pods' own addresses, and nothing maps a
 Service's `port` to a container's `targetPort`. `url` needs the port on which the container listens.
 
+So a URL that works through an ordinary Service, such as `http://web-server/` with the Service's
+port 80, is refused by the pods behind its headless twin if their containers listen on 8080. No
+program can guess that from the file: `check` names the port that a URL leaves out, a run in which
+all pods refuse hints at it, and this shows what the Service maps to what:
+
+```console
+$ kubectl get service web-server -o jsonpath='{.spec.ports}'
+```
+
+A `targetPort` that is a name is a `containerPort` of the pods.
+
 ## Durations
 
 Durations are Go's: `500ms`, `2s`, `1m30s`, at most 24 hours. A number without a unit is refused.
@@ -90,7 +101,9 @@ a.yaml:3:3: broadcasts[0].timout: unknown key: did you mean timeout?
 a.yaml:4:12: broadcasts[0].settle: expected a duration such as 10s, got 10 minutes: write 10m
 ```
 
-`python -m worker check` does only that. The YAML is read by YAML 1.2's core rules (`yes`, `1:30`
+`python -m worker check` does only that; on a terminal it shows each line with a caret, but for what
+may be a secret in it, and with `--output json` the mistakes are one document
+([check and plan](check-and-plan.md)). The YAML is read by YAML 1.2's core rules (`yes`, `1:30`
 and dates are text; so is a number with a leading zero, such as `0200`), from one document of at
 most 1 MiB. An editor with the YAML language server completes and checks a file that begins with
 `# yaml-language-server: $schema=` and the path of [`config/schema.json`](../config/schema.json).

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from worker.discovery import Lookup
 from worker.hints import REASONS
@@ -90,6 +91,7 @@ def _understood(entry: Broadcast) -> Document:
         "name": entry.name,
         "method": entry.method,
         "url": entry.url,
+        "port": entry.port,
         "ip_family": entry.ip_family,
         "headers": [name for name, _ in entry.headers],
         "body_bytes": len(entry.body or b""),
@@ -223,7 +225,7 @@ def check_text(document: Document) -> str:
 
 def _understood_text(entry: Mapping[str, Any]) -> str:
     lines = [
-        f"{entry['name']}: {entry['method']} {entry['url']}",
+        f"{entry['name']}: {entry['method']} {entry['url']}{_port(entry)}",
         ", ".join(_what_is_sent(entry)),
         f"expects {', '.join(entry['expect']['status'])}" + _body_contains(entry),
         f"{entry['concurrency']} at once{_stagger(entry)}, at most {entry['attempts']} calls to "
@@ -234,6 +236,12 @@ def _understood_text(entry: Mapping[str, Any]) -> str:
     ]
     lines += [f"tags {', '.join(entry['tags'])}"] * bool(entry["tags"])
     return printable("\n  ".join(filter(None, lines)))
+
+
+def _port(entry: Mapping[str, Any]) -> str:
+    """The port that a URL does not spell out may not be the container's."""
+    named = urlsplit(entry["url"]).port is not None
+    return "" if named else f" (port {entry['port']}, since the URL names none)"
 
 
 def _what_is_sent(entry: Mapping[str, Any]) -> Iterator[str]:

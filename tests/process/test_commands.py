@@ -94,6 +94,7 @@ def test_check_in_json_is_one_document_with_every_key(run: Run, tmp_path: Path) 
                 "name": "everything",
                 "method": "PURGE",
                 "url": "https://web.shop:8443/a?b=c",
+                "port": 8443,
                 "ip_family": "auto",
                 "headers": ["X-Key", "X-Plain"],
                 "body_bytes": 17,
@@ -136,6 +137,13 @@ def test_check_in_json_is_one_document_with_every_key(run: Run, tmp_path: Path) 
     )
 
 
+@pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443)])
+def test_check_names_the_port_that_a_url_does_not(scheme: str, port: int, run: Run) -> None:
+    finished = run(f"- name: a\n  url: {scheme}://web/\n", command="check")
+    first, *_ = finished.stdout.splitlines()
+    assert first == f"a: POST {scheme}://web/ (port {port}, since the URL names none)"
+
+
 @pytest.mark.parametrize("command", ["check", "plan"])
 def test_mistakes_in_json_are_a_document_too(command: str, run: Run, tmp_path: Path) -> None:
     text = "- name: a\n  url: http://web/\n  timout: 1s\n"
@@ -162,7 +170,7 @@ def test_check_names_every_mistake_on_standard_error(run: Run) -> None:
     assert finished.stderr.splitlines() == [
         f"{file}:3:18: broadcasts[0].auth.bearer: expected the environment variable TOKEN, "
         "which is not set",
-        f"{file}:7:13: broadcasts[1].deadline: expected a duration such as 10s, got 1 m",
+        f"{file}:7:13: broadcasts[1].deadline: expected a duration such as 10s, got 1 m: write 1m",
         f"{file}:8:3: broadcasts[2].name: expected this key, got none",
         f"{file}:8:3: broadcasts[2].url: expected this key, got none",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,13 @@ from jsonschema import Draft202012Validator
 
 from tests import reference
 from tests.loopback.examples import ENVIRONMENT, EXAMPLES, copy
-from worker import __version__, config
+from worker import __version__, config, preview
 from worker.arguments import OPTIONS
 from worker.keys import KEYS
 from worker.logs import MESSAGES
-from worker.source import parse, plain
+from worker.model import Answer, Broadcast, Config, ResolutionFailure
+from worker.preview import Plan
+from worker.source import ConfigError, parse, plain
 
 ROOT = reference.ROOT
 PAGES = [ROOT / "README.md", ROOT / "docs" / "configuration.md"]
@@ -70,6 +73,33 @@ def test_the_schema_accepts_every_example(file: Path) -> None:
     node = parse(file.read_bytes(), file.name, [])
     assert node
     assert list(VALIDATOR.iter_errors(plain(node))) == []
+
+
+def test_the_page_of_check_and_plan_names_every_key_of_their_documents() -> None:
+    page = (ROOT / "docs" / "check-and-plan.md").read_text()
+    url = "https://web:8443/"
+    entry = Broadcast(name="a", url=url, https=True, host="web", port=8443)
+    loaded = Config((), (entry,))
+    failure = ResolutionFailure("web", "dns_refused", "refused")
+    answer = Answer("web", ("10.0.0.1",), 5, 0.0, 0.0)
+    documents = [
+        preview.errors_document([ConfigError("f", 1, 1, "k", "m")]),
+        preview.check_document(loaded),
+        *(preview.plan_document(Plan(entry, found, b"", True)) for found in (failure, answer)),
+    ]
+    keys = {key for document in documents for key in keys_of(document)}
+    assert keys == set(re.findall(r"`([a-z_]+)`", page)) & keys
+    assert {"hint", "column", "max_seconds", "rcode"} <= keys
+
+
+def keys_of(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from value
+        for part in value.values():
+            yield from keys_of(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from keys_of(part)
 
 
 def test_every_key_has_an_example_and_says_what_it_is_for() -> None:

@@ -107,8 +107,13 @@ def url_from(fields: Mapping[str, Field]) -> str:
         value = fields[name].node.value if name in fields else None
         return str(value) if isinstance(value, (str, int)) else default
 
+    for value in (text(name, "") for name in ("endpoint", "host", "service", "path")):
+        if "://" in value and "@" not in value:
+            return value
     service = text("service", text("host", "SERVICE"))
     if "namespace" in fields:
         service += "." + text("namespace", "NAMESPACE")
     path = text("path", text("endpoint", "/PATH"))
-    return f"{text('scheme', 'http')}://{service}:{text('port', 'PORT')}/{path.removeprefix('/')}"
+    port = text("port", "PORT")
+    port = port if port.isdigit() else "PORT"
+    return f"{text('scheme', 'http')}://{service}:{port}/{path.removeprefix('/')}"

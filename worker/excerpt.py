@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 
 from worker.config import FILE_KEYS
@@ -128,16 +128,10 @@ def _fit(text: str, columns: int, *, keep_end: bool) -> str:
     """As much of the start, or the end, as fits, with an ellipsis where something is missing."""
     if _width(text) <= columns:
         return text
-    kept = "".join(_until_full(reversed(text) if keep_end else iter(text), columns - 1))
+    characters = text[::-1] if keep_end else text
+    widths = accumulate(map(_columns, characters))
+    kept = "".join(c for c, width in zip(characters, widths, strict=True) if width < columns)
     return ELLIPSIS + kept[::-1] if keep_end else kept + ELLIPSIS
-
-
-def _until_full(characters: Iterator[str], columns: int) -> Iterator[str]:
-    for character in characters:
-        columns -= _columns(character)
-        if columns < 0:
-            return
-        yield character
 
 
 def _line(error: ConfigError) -> str | None:

@@ -278,6 +278,16 @@ def test_plan_in_json_is_one_document(run: Run, nameserver: Nameserver, tmp_path
     }
 
 
+def test_plan_of_a_request_that_is_the_same_in_each_call_says_nothing_of_differences(
+    run: Run, nameserver: Nameserver
+) -> None:
+    nameserver.set("web.default.svc.cluster.local", "127.0.0.1")
+    headers = f"{{traceparent: 00-{'1' * 32}-{'2' * 16}-00}}"
+    finished = run(f"- name: a\n  url: http://web/\n  headers: {headers}\n", command="plan")
+    assert finished.exit_code == 0
+    assert finished.stdout.endswith("  > Connection: close\n  >\n\n")
+
+
 def test_plan_of_https_says_whom_it_would_trust(run: Run, nameserver: Nameserver) -> None:
     nameserver.set("web.default.svc.cluster.local", "127.0.0.1")
     finished = run("- name: a\n  url: https://web:8443/\n", command="plan")

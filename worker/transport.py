@@ -20,6 +20,8 @@ from worker.model import Broadcast, CallError, CallResult, Endpoint, Expect
 from worker.request import prepare
 
 KEPT_BODY_BYTES = 64 * 1024
+# More than the log keeps: a secret that a pod echoes is masked there before anything is cut.
+KEPT_FIELD_BYTES = 4096
 MAX_HEADER_BYTES = 64 * 1024
 MAX_TRANSFER_BYTES = 1024 * 1024
 MAX_INTERIM_RESPONSES = 16
@@ -197,7 +199,7 @@ class _Response:
 
     def field(self, name: str) -> str | None:
         value = self.fields.get(name.encode())
-        return value[:200].decode("latin-1") if value else None
+        return value[:KEPT_FIELD_BYTES].decode("latin-1") if value else None
 
     # Called by httptools.
 
@@ -240,7 +242,9 @@ def _judge(response: _Response, expect: Expect) -> Failure | None:
         if expect.body_contains and expect.body_contains not in response.body:
             return "body_mismatch", "the expected text is not in the first 64 KiB of the body"
         return None
-    answered = f"answered {status_code} {response.phrase[:200].decode('latin-1')}".rstrip()
+    answered = (
+        f"answered {status_code} {response.phrase[:KEPT_FIELD_BYTES].decode('latin-1')}".rstrip()
+    )
     if 300 <= status_code < 400:
         location = response.field("location")
         return "redirect", f"{answered} to {location}" if location else answered

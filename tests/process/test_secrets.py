@@ -108,6 +108,30 @@ def test_a_pod_that_echoes_secrets_in(
             assert "***" in finished.stdout
 
 
+LONG = ("the reason phrase", "the Location", "the Allow header")
+
+
+@pytest.mark.parametrize("what", LONG)
+@pytest.mark.parametrize("before", [195, 1990, 4090])
+@pytest.mark.usefixtures("folder")
+def test_no_cut_leaves_a_piece_of_a_secret_over(
+    what: str, before: int, run: Run, nameserver: Nameserver
+) -> None:
+    text = b"x" * before + TOKEN.encode() + b"y" * 300
+    lines = {
+        "the reason phrase": b"HTTP/1.1 500 " + text,
+        "the Location": b"HTTP/1.1 302 Found\r\nLocation: " + text,
+        "the Allow header": b"HTTP/1.1 405 No\r\nAllow: " + text,
+    }
+    with Pods(1) as pods:
+        nameserver.set(WEB, *pods.addresses)
+        pods[0].script(raw(lines[what] + b"\r\nContent-Length: 0\r\n\r\n"))
+        finished = run(config(pods.port, "bearer"), environment=ENVIRONMENT)
+    assert finished.exit_code == 4
+    assert "xxx" in finished.stdout
+    assert TOKEN[:4] not in finished.stdout
+
+
 @pytest.mark.parametrize("command", ["check", "plan"])
 @pytest.mark.parametrize("auth", AUTHS)
 def test_commands_show_no_secret(

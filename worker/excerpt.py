@@ -21,9 +21,9 @@ from worker.source import MAX_FILE_BYTES, ConfigError
 ELLIPSIS = "…"
 TAB = "→"
 LEAST_COLUMNS = 20
-# Of these, and of what stands below them, no value is shown.
-SECRET_KEYS = frozenset({"headers", "body", "json", "auth"})
-TOP_KEYS = frozenset(key.name for key in KEYS)
+TOP_KEYS = {key.name for key in KEYS}
+# Of these, and of what stands below them, a value is shown.
+SHOWN_KEYS = {key.name for key in KEYS if not key.secret}
 NESTED_KEYS = {name for part in (AUTH, BACKOFF, BASIC, EXPECT, TLS, WHERE) for name in part.kinds}
 KNOWN_KEYS = TOP_KEYS | NESTED_KEYS | set(FILE_KEYS)
 TOP_KEY = re.compile(r"(?:defaults|broadcasts\[\d+\])\.([\w-]+)")
@@ -86,7 +86,7 @@ def _first_key(text: str) -> str:
 
 def _may_be_shown(path: str, text: str) -> bool:
     top = TOP_KEY.match(path)
-    safe = top is not None and top[1] in TOP_KEYS - SECRET_KEYS
+    safe = top is not None and top[1] in SHOWN_KEYS
     # Not a URL with a password in it, a key in place of its path, or the start of a longer text.
     return safe and PEM not in text and "@" not in text and text[:1] not in {"|", ">", "&", "!"}
 

@@ -30,7 +30,8 @@ from worker.url import Url
 class Key:
     """One key. `field` is the Broadcast's; without one, the value is a mapping of its fields.
 
-    `default` and `example` are YAML; a key without a default is absent unless it is set.
+    `default` and `example` are YAML; a key without a default is absent unless it is set. Of a key
+    that is `secret` a value may be one, rightly or not: it is shown nowhere.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Key:
     default: str
     description: str
     example: str
+    secret: bool = False
 
 
 TAG = Text("a tag such as nightly", r"[A-Za-z0-9]([A-Za-z0-9._/-]*)", meant=meant.name)
@@ -95,6 +97,7 @@ KEYS = (
         "Header fields. A value is text, `{env: NAME}` or `{file: PATH}`. `Host` replaces the Host "
         "header, not SNI. `Authorization` and `Proxy-Authorization` only as `{env}` or `{file}`.",
         "{X-Purge-Reason: deploy, X-Token: {env: PURGE_TOKEN}}",
+        secret=True,
     ),
     Key(
         "body",
@@ -103,6 +106,7 @@ KEYS = (
         "",
         "The request's body, as text in UTF-8. At most one of `body`, `json` and `body_file`.",
         "'*'",
+        secret=True,
     ),
     Key(
         "json",
@@ -111,6 +115,7 @@ KEYS = (
         "",
         "The request's body, sent as JSON with `Content-Type: application/json`.",
         "{caches: [pages, images]}",
+        secret=True,
     ),
     Key(
         "body_file",
@@ -129,6 +134,7 @@ KEYS = (
         "`{basic: {username: …, password: …}}` or `{bearer: …}`. Password and token only as "
         "`{env: NAME}` or `{file: PATH}`: a ConfigMap is no place for them.",
         "{bearer: {file: /var/run/secrets/tokens/purge}}",
+        secret=True,
     ),
     Key(
         "tls",

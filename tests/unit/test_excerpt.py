@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from worker import config
 from worker.excerpt import render, with_line
+from worker.keys import KEYS
 from worker.source import ConfigError, ConfigInvalid, Place
 
 INVALID = sorted((Path(__file__).parent / "invalid").glob("*.yaml"))
@@ -108,6 +110,12 @@ def test_no_line_of_an_invalid_file_shows_a_secret_or_steers_a_terminal(file: Pa
         first, *rest = text.split("\n")
         assert first == str(error)
         assert len(rest) == 2
+
+
+def test_a_key_that_takes_a_secret_is_said_to() -> None:
+    taking = {key.name for key in KEYS if '"env"' in json.dumps(key.kind.schema())}
+    assert taking == {"headers", "auth"}
+    assert {key.name for key in KEYS if key.secret} == taking | {"body", "json"}
 
 
 # A configuration with a secret wherever one may stand, right or wrong.

@@ -284,7 +284,8 @@ def _hints(fields: Mapping[str, Field]) -> dict[str, str]:
     parts = [name for name in fields if name in PARTS_OF_URL]
     hints |= dict.fromkeys(parts, "it belongs into url")
     if parts and "url" not in fields:
-        hints[parts[0]] = f"write url: {url_from(fields)}"
+        port = ", where the port is the container's" if "port" in fields else ""
+        hints[parts[0]] = f"write url: {url_from(fields)}{port}"
     return hints
 
 

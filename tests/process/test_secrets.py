@@ -145,7 +145,7 @@ def test_commands_show_no_secret(
 
 ROOMS = [
     "worker.source:read",
-    "worker.kinds:Secret.read",
+    "worker.secret:Secret.read",
     "worker.parts:Headers.read",
     "worker.certificates:tls_context",
     "worker.config:load",
@@ -158,6 +158,7 @@ ROOMS = [
     "worker.ledger:Ledger.record_call",
     "worker.world:LiveWorld.calls",
     "worker.broadcast:run",
+    "worker.hints:hint",
     "worker.report:summary",
 ]
 # Python runs this before the program: the named function raises what it was given.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -100,6 +101,27 @@ def keys_of(value: object) -> Iterator[str]:
     elif isinstance(value, list):
         for part in value:
             yield from keys_of(part)
+
+
+def described(schema: object, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every property of the schema, nested ones included, by its path."""
+    if isinstance(schema, dict):
+        for name, part in schema.get("properties", {}).items():
+            if "$ref" not in part:
+                yield f"{path}.{name}", part
+        for name, part in schema.items():
+            if name not in {"not", "if", "then"}:  # conditions
+                yield from described(part, f"{path}.{name}")
+
+
+def test_editors_can_show_a_description_and_valid_examples_of_every_property() -> None:
+    properties = dict(described(config.json_schema()))
+    assert len(properties) > 30
+    for path, schema in properties.items():
+        assert schema.get("description"), path
+        defaults = [schema["default"]] if "default" in schema else []
+        for value in [*schema.get("examples", []), *defaults]:
+            assert list(Draft202012Validator(schema).iter_errors(value)) == [], path
 
 
 def test_every_key_has_an_example_and_says_what_it_is_for() -> None:

@@ -49,7 +49,7 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.x …")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/runtime: requirements.txt | $(BIN)/python
+$(VENV)/runtime: requirements-console.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
@@ -62,7 +62,8 @@ COMPILE := uv pip compile pyproject.toml --quiet --universal --python-version 3.
 
 requirements:
 	$(COMPILE) --output-file requirements.txt
-	$(COMPILE) --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	$(COMPILE) --extra console --constraint requirements.txt --output-file requirements-console.txt
+	$(COMPILE) --extra console --group dev --constraint requirements-console.txt --output-file requirements-dev.txt
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -24,6 +24,7 @@ def run(broadcast: Broadcast, world: World, log: Log) -> BroadcastReport:
         request_url=broadcast.url,
         method=broadcast.method,
         concurrency=broadcast.concurrency,
+        deadline_seconds=broadcast.deadline_seconds,
     )
     ledger = Ledger(broadcast, world.now())
     while True:

@@ -14,8 +14,9 @@ from typing import Any
 
 from worker import __version__, broadcast, config, excerpt, preview, report
 from worker.arguments import Options, UsageError, parse
+from worker.console import Lines
 from worker.discovery import Lookup
-from worker.logs import LEVELS, Log, LogFormat, Masker, Sink, configure, summary_line
+from worker.logs import LEVELS, Display, Log, LogFormat, Masker, Sink, configure, summary_line
 from worker.model import Broadcast, Config, RunReport
 from worker.resolvconf import ResolvConf
 from worker.resolvconf import parse as parse_resolv_conf
@@ -24,7 +25,7 @@ from worker.stop import Stop, Stopped
 from worker.transport import Transport
 from worker.world import LiveWorld
 
-STDOUT = 1
+STDOUT, STDERR = 1, 2
 NO_RUN = {"check", "plan", "schema"}
 WORKER_FIELDS = {
     "worker_pod": "POD_NAME",
@@ -107,6 +108,19 @@ def _log_format(wanted: LogFormat | None) -> LogFormat:
     return wanted or ("console" if os.isatty(STDOUT) else "json")
 
 
+def _display(sink: Sink, log_format: LogFormat, environment: Mapping[str, str]) -> Display | None:
+    """What shows the run to a person, if one is to see it."""
+    if log_format != "console":
+        return None
+    if os.isatty(STDOUT) and environment.get("TERM", "") not in {"", "dumb", "unknown"}:
+        try:
+            from worker.screen import Screen  # takes a tenth of a second, and may lack rich
+        except ImportError:
+            return Lines(sink)
+        return Screen(sink, STDOUT)
+    return Lines(sink)
+
+
 def _load(options: Options, environment: Mapping[str, str]) -> Config:
     """Raises ConfigInvalid."""
     loaded = config.load(options.config, environment)
@@ -134,6 +148,8 @@ class Run:
         self._started_at = time.monotonic()
         self._masker = Masker(())
         self._loaded = False
+        self._log_format = _log_format(options.log_format)
+        self._display = _display(self._sink, self._log_format, environment)
         self._log = self._configure()
 
     def main(self) -> int:
@@ -147,14 +163,14 @@ class Run:
         self._log.log(LEVELS[level], "run.finished", **summary)
         self._write_termination_log(summary)
         if self._sink.lost:
-            print("the log could not be written to standard output", file=sys.stderr)  # noqa: T201
+            # Not by print, which waits for whoever stopped the terminal, and fails if it is gone.
+            Sink(STDERR, self._stop).write(b"the log could not be written to standard output\n")
             return int(summary["exit_code"]) or report.EXIT_BUG
         return int(summary["exit_code"])
 
     def _configure(self) -> Log:
-        options = self._options
-        log_format = _log_format(options.log_format)
-        log = configure(self._sink, log_format, options.log_level, self._masker)
+        level = self._options.log_level
+        log = configure(self._sink, self._log_format, level, self._masker, self._display)
         return log.bind(run_id=self._run_id)
 
     def _load(self) -> Config:

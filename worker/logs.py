@@ -12,7 +12,7 @@ import select
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, MutableMapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from urllib.parse import quote, quote_plus
 
 import structlog
@@ -108,6 +108,13 @@ MESSAGES: dict[str, Callable[[Event], str]] = {
 }
 
 
+class Display(Protocol):
+    """Shows a run to a person, instead of a line for each event."""
+
+    def show(self, event: Event, passes: bool) -> None:
+        """Is told every event, masked, and whether the log level lets it pass."""
+
+
 class Sink:
     """Writes lines to a file descriptor. `lost` tells whether one could not be written.
 
@@ -186,11 +193,23 @@ def summary_line(fields: dict[str, Any], masker: Masker) -> bytes:
     return _to_json(_tidy(fields, masker), MAX_TERMINATION_MESSAGE_BYTES)
 
 
-def configure(sink: Sink, log_format: LogFormat, log_level: LevelName, masker: Masker) -> Log:
-    """A logger that writes to `sink`. `run.*` and `broadcast.finished` pass every level."""
+def configure(
+    sink: Sink,
+    log_format: LogFormat,
+    log_level: LevelName,
+    masker: Masker,
+    display: Display | None = None,
+) -> Log:
+    """A logger that writes to `sink`, or shows all on the display if there is one.
+
+    `run.*` and `broadcast.finished` pass every level.
+    """
+
+    def passes(name: str, event: Event) -> bool:
+        return LEVELS[name] >= LEVELS[log_level] or event["event"].startswith(ALWAYS_WRITTEN)
 
     def drop(_logger: object, name: str, event: Event) -> Event:
-        if LEVELS[name] < LEVELS[log_level] and not event["event"].startswith(ALWAYS_WRITTEN):
+        if not passes(name, event):
             raise structlog.DropEvent
         return event
 
@@ -200,11 +219,16 @@ def configure(sink: Sink, log_format: LogFormat, log_level: LevelName, masker: M
         return _tidy({**head, **event}, masker)
 
     def render(_logger: object, _name: str, event: Event) -> bytes:
-        return _to_json(event) if log_format == "json" else _to_console(event)
+        return _to_json(event) if log_format == "json" else encode_line(console_line(event))
+
+    def show(_logger: object, name: str, event: Event) -> bytes:
+        assert display
+        display.show(event, passes(name, event))
+        raise structlog.DropEvent
 
     log: Log = structlog.wrap_logger(
         sink,
-        processors=[drop, complete, render],
+        processors=[complete, show] if display else [drop, complete, render],
         wrapper_class=structlog.make_filtering_bound_logger(0),
     )
     return log
@@ -249,13 +273,17 @@ def _to_json(event: Event, limit: int = MAX_LINE_BYTES) -> bytes:
     return line + b"\n"
 
 
-def _to_console(event: Event) -> bytes:
+def console_line(event: Event) -> str:
+    """The event as a person reads it, without a line end."""
     time = event["timestamp"][11:23]
     name = f"{event['broadcast']}: " if "broadcast" in event else ""
-    text = f"{time} {event['level']:<7} {name}{event['message']}"
-    return _printable(text).encode(errors="replace") + b"\n"
+    return printable(f"{time} {event['level']:<7} {name}{event['message']}")
 
 
-def _printable(text: str) -> str:
+def encode_line(line: str) -> bytes:
+    return line.encode(errors="replace") + b"\n"
+
+
+def printable(text: str) -> str:
     """A pod's words must not steer the terminal."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,6 +1,7 @@
 """`make demo`: the worker against five pods behind `web-server-headless`, on loopback.
 
-It is the real program over real sockets. Arguments go to the worker: `--log-format json`.
+It is the real program over real sockets, and a live view on a terminal. Arguments go to the
+worker: `--log-format json`.
 """
 
 from __future__ import annotations

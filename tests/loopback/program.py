@@ -65,6 +65,26 @@ class Finished:
         return entry
 
 
+def command_line(
+    directory: Path,
+    config: str | Path,
+    nameserver: Nameserver | None,
+    command: str = "run",
+    search: Sequence[str] = SEARCH,
+    options: str = "ndots:5",
+) -> list[str]:
+    """Writes the program's files into the directory. Returns what starts it."""
+    if isinstance(config, str):
+        path = directory / "broadcasts.yaml"
+        path.write_text(config)
+        config = path
+    resolv_conf = directory / "resolv.conf"
+    resolv_conf.write_text(f"search {' '.join(search)}\noptions {options}\n")
+    line = [sys.executable, "-m", "worker", command, "--config", str(config)]
+    line += ["--resolv-conf", str(resolv_conf)]
+    return line + (["--nameserver", str(nameserver)] if nameserver else [])
+
+
 class Worker:
     """A run of the program. `directory` is where its files go."""
 
@@ -79,15 +99,7 @@ class Worker:
         environment: Mapping[str, str] | None = None,
         options: str = "ndots:5",
     ) -> None:
-        if isinstance(config, str):
-            path = directory / "broadcasts.yaml"
-            path.write_text(config)
-            config = path
-        resolv_conf = directory / "resolv.conf"
-        resolv_conf.write_text(f"search {' '.join(search)}\noptions {options}\n")
-        line = [sys.executable, "-m", "worker", command, "--config", str(config)]
-        line += ["--resolv-conf", str(resolv_conf)]
-        line += ["--nameserver", str(nameserver)] if nameserver else []
+        line = command_line(directory, config, nameserver, command, search, options)
         self.process = subprocess.Popen(
             [*line, *arguments],
             cwd=ROOT,

@@ -133,6 +133,7 @@ def check_log(
     confirmed: bool = True,
     method: str = "POST",
     concurrency: int = 16,
+    deadline_seconds: float = 300.0,
 ) -> None:
     """Compares all entries, the exit code and standard error.
 
@@ -157,6 +158,7 @@ def check_log(
             request_url=request_url,
             method=method,
             concurrency=concurrency,
+            deadline_seconds=deadline_seconds,
         ),
         *happened,
         done,

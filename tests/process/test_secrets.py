@@ -13,6 +13,7 @@ import pytest
 from tests.loopback.nameserver import Nameserver
 from tests.loopback.pods import Behaviour, Pods, raw
 from tests.loopback.program import ROOT, Finished
+from tests.loopback.terminal import Terminal
 from tests.process.conftest import Run
 
 WEB = "web.default.svc.cluster.local"
@@ -73,6 +74,19 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def watch(folder: Path, config: str, *arguments: str, nameserver: Nameserver) -> Finished:
+    """A run on a terminal so wide that no line is broken, and all that was drawn."""
+    with Terminal(
+        folder,
+        config,
+        *arguments,
+        nameserver=nameserver,
+        environment=ENVIRONMENT,
+        columns=10_000,
+    ) as terminal:
+        return Finished(terminal.finish(), terminal.raw.decode(), "")
+
+
 def check_nothing_leaks(finished: Finished, folder: Path, auth: str) -> None:
     used = {HEADER, FILE} | ({TOKEN} if auth == "bearer" else {USER, PASSWORD})
     written = finished.stdout + finished.stderr + (folder / "termination-log").read_text()
@@ -84,7 +98,7 @@ def check_nothing_leaks(finished: Finished, folder: Path, auth: str) -> None:
     assert not leaks, leaks
 
 
-@pytest.mark.parametrize("log_format", ["json", "console"])
+@pytest.mark.parametrize("log_format", ["json", "console", "live"])
 @pytest.mark.parametrize("auth", AUTHS)
 @pytest.mark.parametrize("what", PODS)
 def test_a_pod_that_echoes_secrets_in(
@@ -93,18 +107,22 @@ def test_a_pod_that_echoes_secrets_in(
     with Pods(1) as pods:
         nameserver.set(WEB, *pods.addresses)
         pods[0].script(PODS[what])
-        finished = run(
-            config(pods.port, auth),
-            *("--log-format", log_format),
-            *("--termination-log", str(folder / "termination-log")),
-            environment=ENVIRONMENT,
-        )
+        arguments = ("--termination-log", str(folder / "termination-log"))
+        if log_format == "live":
+            finished = watch(folder, config(pods.port, auth), *arguments, nameserver=nameserver)
+            assert "\x1b" in finished.stdout
+        else:
+            finished = run(
+                config(pods.port, auth),
+                *("--log-format", log_format, *arguments),
+                environment=ENVIRONMENT,
+            )
         assert finished.exit_code == 4, finished.stdout
         (request,) = pods[0].requests
         assert request.header("X-Env") == HEADER
         assert request.header("X-File") == FILE
         check_nothing_leaks(finished, folder, auth)
-        if log_format == "json" and what != "no HTTP at all":
+        if what == "the reason phrase" or (log_format == "json" and what != "no HTTP at all"):
             assert "***" in finished.stdout
 
 

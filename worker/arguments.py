@@ -15,23 +15,33 @@ from worker.resolvconf import DNS_PORT, Nameserver
 Command = Literal["run", "check", "plan", "schema"]
 OutputFormat = Literal["text", "json"]
 
+COMMANDS: dict[Command, str] = {
+    "run": "send the broadcasts (the default)",
+    "check": "load and validate, say how long a run can take; call nobody",
+    "plan": "resolve and print the exact requests; call nobody",
+    "schema": "print the JSON Schema of the configuration",
+}
+
+DESCRIPTION = "\n".join(
+    [
+        "One HTTP request to every pod behind a headless Service, and proof of it.",
+        "",
+        "commands:",
+        *(f"  {command:<8}  {what}" for command, what in COMMANDS.items()),
+    ]
+)
+
 EPILOG = """\
-Each option can be given in the environment instead, as BROADCAST_CONFIG and so on; lists
-with commas. An argument replaces it.
+Each option can be given in the environment instead, a repeatable one as a list
+with commas; an argument replaces it. NO_COLOR turns colour off.
 
 exit codes:
   0         every selected broadcast is complete: every endpoint acknowledged
-  1         a bug
-  2         usage or configuration
-  3         at least one broadcast partial, none failed
-  4         at least one broadcast failed
-  130, 143  stopped by SIGINT, SIGTERM
-"""
-
-COMMANDS = """\
-run: send the broadcasts (the default); check: load and validate, say how long a run can take,
-call nobody; plan: resolve and print the requests, call nobody; schema: print the JSON Schema of
-the configuration
+  1         a bug, or the log could not be written
+  2         usage or configuration: a retry cannot help
+  3         at least one broadcast partial (some pods missed), none failed
+  4         at least one failed (nobody reached, no such Service, DNS broken)
+  130, 143  stopped by SIGINT, SIGTERM, after reporting
 """
 
 
@@ -64,24 +74,52 @@ class _Option:
     help: str
     choices: tuple[str, ...] = ()
     repeatable: bool = False
+    otherwise: str = ""  # what holds without it, where that is not the default's text
 
     @property
     def variable(self) -> str:
         return "BROADCAST_" + self.flag.removeprefix("--").replace("-", "_").upper()
 
+    @property
+    def whole_help(self) -> str:
+        repeatable = "; repeatable" * self.repeatable
+        default = self.default or self.otherwise
+        return f"{self.help}{repeatable}\ndefault {default}, ${self.variable}"
 
-OPTIONS = (
-    _Option("--config", "PATH", "/etc/pod-broadcast", "a file, or a folder of them", (), True),
-    _Option("--broadcast", "NAME", "", "run only the broadcast of this name", (), True),
-    _Option("--tag", "TAG", "", "run only broadcasts with this tag", (), True),
-    _Option("--grace", "DURATION", "5s", "for calls in flight after a stop signal"),
-    _Option("--log-format", "FORMAT", "", "json, or console (on a terminal)", ("json", "console")),
-    _Option("--log-level", "LEVEL", "info", "info, warning or error", tuple(LEVELS)),
-    _Option("--nameserver", "HOST[:PORT]", "", "ask this one, not resolv.conf's", (), True),
-    _Option("--resolv-conf", "PATH", "/etc/resolv.conf", "nameservers, search list, options"),
-    _Option("--termination-log", "PATH", "/dev/termination-log", "summary goes here if it exists"),
-    _Option("--output", "FORMAT", "text", "of check and plan: text or json", ("text", "json")),
-)
+
+GROUPS: dict[str, tuple[_Option, ...]] = {
+    "what to broadcast": (
+        _Option("--config", "PATH", "/etc/pod-broadcast", "a file, or a folder of them", (), True),
+        _Option("--broadcast", "NAME", "", "only the broadcast of this name", (), True, "all"),
+        _Option("--tag", "TAG", "", "only broadcasts with this tag", (), True, "all"),
+    ),
+    "DNS": (
+        _Option(
+            *("--nameserver", "HOST[:PORT]", "", "ask this one, by its IP address", (), True),
+            otherwise="those of --resolv-conf",
+        ),
+        _Option("--resolv-conf", "PATH", "/etc/resolv.conf", "nameservers, search list, options"),
+    ),
+    "logging": (
+        _Option(
+            *("--log-format", "FORMAT", "", "json; or console, the default on a terminal"),
+            choices=("json", "console"),
+            otherwise="json",
+        ),
+        _Option("--log-level", "LEVEL", "info", "info, warning or error", tuple(LEVELS)),
+        _Option(
+            *("--termination-log", "PATH", "/dev/termination-log"),
+            help="the summary goes there, too, if it exists",
+        ),
+    ),
+    "check and plan": (
+        _Option("--output", "FORMAT", "text", "text; or json, one document", ("text", "json")),
+    ),
+    "stopping": (
+        _Option("--grace", "DURATION", "5s", "for calls in flight after SIGTERM or SIGINT"),
+    ),
+}
+OPTIONS = tuple(option for options in GROUPS.values() for option in options)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -123,29 +161,35 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m worker",
-        description="One HTTP request to every pod behind a headless Service, and proof of it.",
+        usage=f"%(prog)s [{'|'.join(COMMANDS)}] [OPTION]...",
+        description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=argparse.RawTextHelpFormatter,
         allow_abbrev=False,
+        add_help=False,
     )
-    parser.add_argument("--version", action="version", version=f"pod-broadcast {__version__}")
+    # What it is for stands in the description.
     parser.add_argument(
-        "command",
-        nargs="?",
-        choices=("run", "check", "plan", "schema"),
-        default="run",
-        help=COMMANDS,
+        "command", nargs="?", choices=COMMANDS, default="run", help=argparse.SUPPRESS
     )
-    for option in OPTIONS:
-        notes = [f"default {option.default}"] * bool(option.default)
-        notes += ["repeatable"] * option.repeatable
-        parser.add_argument(
-            option.flag,
-            dest=option.flag,
-            metavar=option.metavar,
-            action="append" if option.repeatable else "store",
-            help=f"{option.help} ({', '.join(notes)})" if notes else option.help,
-        )
+    for title, options in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for option in options:
+            group.add_argument(
+                option.flag,
+                dest=option.flag,
+                metavar=option.metavar,
+                action="append" if option.repeatable else "store",
+                help=option.whole_help,
+            )
+    others = parser.add_argument_group("about")
+    others.add_argument("-h", "--help", action="help", help="print this and exit")
+    others.add_argument(
+        "--version",
+        action="version",
+        version=f"pod-broadcast {__version__}",
+        help="print the version and exit",
+    )
     return parser
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from worker.arguments import Options, UsageError, parse
+from worker.arguments import GROUPS, OPTIONS, Options, UsageError, parse
 from worker.resolvconf import Nameserver
 
 DEFAULTS = Options(
@@ -83,3 +85,40 @@ def test_output_is_for_commands_that_have_one(command: str) -> None:
     with pytest.raises(UsageError, match=f"--output is for check and plan, not for {command}"):
         parse([command, "--output", "json"], {})
     assert parse([command], {"BROADCAST_OUTPUT": "json"}).command == command
+
+
+@pytest.fixture
+def help_text(capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as exited:
+        parse(["--help"], {})
+    assert exited.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_is_grouped(help_text: str) -> None:
+    titles = re.findall(r"^(\S.*):$", help_text, re.MULTILINE)
+    assert titles == ["commands", *GROUPS, "about", "exit codes"]
+    for title, options in GROUPS.items():
+        _, _, after = help_text.partition(f"\n{title}:\n")
+        group = after.partition("\n\n")[0]
+        assert re.findall(r"^  (--[a-z-]+)", group, re.MULTILINE) == [o.flag for o in options]
+
+
+def test_help_gives_each_options_default_and_variable(help_text: str) -> None:
+    for option in OPTIONS:
+        after = help_text.partition(f"\n  {option.flag} {option.metavar}")[2]
+        words, last = [line.strip() for line in after.splitlines() if line.strip()][:2]
+        assert words == option.help + "; repeatable" * option.repeatable
+        assert last == f"default {option.default or option.otherwise}, ${option.variable}"
+        assert option.default or option.otherwise
+
+
+def test_help_ends_with_the_exit_codes_and_fits_a_terminal(help_text: str) -> None:
+    exit_codes = help_text.partition("\nexit codes:\n")[2]
+    assert re.findall(r"^  (\d+(?:, \d+)?) ", exit_codes, re.MULTILINE) == [
+        *("0", "1", "2", "3", "4"),
+        "130, 143",
+    ]
+    assert "  1         a bug, or the log could not be written\n" in exit_codes
+    assert exit_codes.splitlines()[-1].startswith("  130, 143")
+    assert max(map(len, help_text.splitlines())) <= 80

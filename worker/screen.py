@@ -53,7 +53,8 @@ class Screen:
         self._sink = sink
         self._descriptor = descriptor
         self._excerpt = excerpt
-        self._console = Console(file=sys.stdout, force_terminal=True)
+        no_color = bool(os.environ.get("NO_COLOR"))  # rich before 14 heeds an empty one, too
+        self._console = Console(file=sys.stdout, force_terminal=True, no_color=no_color)
         self._marks: tuple[str, ...] = tuple("#x-" if self._console.options.ascii_only else "━x─")
         self._view = View()
         self._above: list[Text | Table] = []  # what is to stay above the live part, not drawn yet

@@ -6,6 +6,7 @@ worker: `--log-format json`.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -46,6 +47,8 @@ def main(arguments: list[str]) -> int:
         pods[FLAKY].script(reply(503, b"warming up"), reply())
         _list_pods_by_turns(nameserver)
         print(INTRODUCTION, flush=True)
+        # ^C is the worker's, which reports before it ends; it would get no time for that.
+        signal.signal(signal.SIGINT, lambda _number, _frame: None)
         exit_code = _run(nameserver, arguments)
         _print_table(pods, exit_code)
         return int(exit_code != 0 or pods.requests != EXPECTED_REQUESTS)

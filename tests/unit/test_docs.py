@@ -144,6 +144,18 @@ def test_the_readme_names_every_exit_code_and_the_changelog_this_version() -> No
     assert "## [Unreleased]" in changelog or f"## [{__version__}]" in changelog
 
 
+def test_the_image_does_not_carry_what_draws_on_a_terminal_and_pins_are_the_same_everywhere() -> (
+    None
+):
+    pins = [
+        dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / name).read_text(), re.MULTILINE))
+        for name in ("requirements.txt", "requirements-console.txt", "requirements-dev.txt")
+    ]
+    image, console, development = pins
+    assert "rich" in console.keys() - image.keys()
+    assert image.items() <= console.items() <= development.items()
+
+
 def test_every_option_has_a_variable_of_its_own() -> None:
     variables = [option.variable for option in OPTIONS]
     assert len(set(variables)) == len(variables)

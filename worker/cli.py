@@ -16,11 +16,21 @@ from worker import __version__, broadcast, config, excerpt, preview, report
 from worker.arguments import Options, UsageError, parse
 from worker.console import Lines
 from worker.discovery import Lookup
-from worker.logs import LEVELS, Display, Log, LogFormat, Masker, Sink, configure, summary_line
+from worker.logs import (
+    LEVELS,
+    Display,
+    Event,
+    Log,
+    LogFormat,
+    Masker,
+    Sink,
+    configure,
+    summary_line,
+)
 from worker.model import Broadcast, Config, RunReport
 from worker.resolvconf import ResolvConf
 from worker.resolvconf import parse as parse_resolv_conf
-from worker.source import ConfigInvalid
+from worker.source import ConfigError, ConfigInvalid
 from worker.stop import Stop, Stopped
 from worker.transport import Transport
 from worker.world import LiveWorld
@@ -85,11 +95,20 @@ def _print_errors(options: Options, invalid: ConfigInvalid) -> None:
     if options.output == "json":
         _print(preview.to_json(preview.errors_document(invalid.errors)))
         return
-    at_terminal = sys.stderr.isatty()
-    columns = os.get_terminal_size(sys.stderr.fileno()).columns if at_terminal else 0
     for error in invalid.errors:
-        text = excerpt.with_line(error, columns or 80) if at_terminal else str(error)
+        text = excerpt.with_line(error, _columns(STDERR)) if os.isatty(STDERR) else str(error)
         print(text, file=sys.stderr)  # noqa: T201
+
+
+def _excerpt(event: Event) -> str:
+    """Of a config.invalid event, for a person at a terminal."""
+    file, line, column = (event.get(name) for name in ("config_file", "line", "column"))
+    error = ConfigError(file, line, column, event["key"], event["error_message"])
+    return excerpt.below(error, _columns(STDOUT))
+
+
+def _columns(terminal: int) -> int:
+    return os.get_terminal_size(terminal).columns or 80
 
 
 def _log_usage_error(message: str, stop: Stop) -> None:
@@ -112,13 +131,15 @@ def _display(sink: Sink, log_format: LogFormat, environment: Mapping[str, str]) 
     """What shows the run to a person, if one is to see it."""
     if log_format != "console":
         return None
-    if os.isatty(STDOUT) and environment.get("TERM", "") not in {"", "dumb", "unknown"}:
-        try:
-            from worker.screen import Screen  # takes a tenth of a second, and may lack rich
-        except ImportError:
-            return Lines(sink)
-        return Screen(sink, STDOUT)
-    return Lines(sink)
+    if not os.isatty(STDOUT):
+        return Lines(sink)
+    if environment.get("TERM", "") in {"", "dumb", "unknown"}:
+        return Lines(sink, _excerpt)
+    try:
+        from worker.screen import Screen  # takes a tenth of a second, and may lack rich
+    except ImportError:
+        return Lines(sink, _excerpt)
+    return Screen(sink, STDOUT, _excerpt)
 
 
 def _load(options: Options, environment: Mapping[str, str]) -> Config:

@@ -36,9 +36,13 @@ def with_line(error: ConfigError, columns: int = 80) -> str:
 
     Nothing in it steers a terminal.
     """
-    said = printable(str(error))
+    return "\n".join(filter(None, (printable(str(error)), below(error, columns))))
+
+
+def below(error: ConfigError, columns: int = 80) -> str:
+    """The line and the caret alone; nothing if the file cannot be read again."""
     line = _line(error)
-    return said if line is None else f"{said}\n{render(error, line, columns)}"
+    return "" if line is None else render(error, line, columns)
 
 
 def render(error: ConfigError, line: str, columns: int = 80) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +77,17 @@ def python_path(tmp_path: Path) -> PythonPath:
     return python_path
 
 
+# A status without a hint.
+TEAPOT = HTTPStatus(418).phrase
+
+
 def test_the_live_line_counts_while_a_pod_keeps_the_run_waiting_and_failures_stand_above_it(
     on_terminal: OnTerminal, three_pods: Pods
 ) -> None:
     gate = three_pods.gate()
-    three_pods[1].script(reply(503))
+    three_pods[1].script(reply(418))
     three_pods[2].script(reply(after=gate))
-    failed = f"TIME error   clear: {three_pods.endpoints[1]}: answered 503 Service Unavailable; "
+    failed = f"TIME error   clear: {three_pods.endpoints[1]}: answered 418 {TEAPOT}; "
     with on_terminal(config(three_pods)) as terminal:
         lines = terminal.wait_for("two results", shows("1 acknowledged, 1 failed, 1 waiting of 3"))
         bar = "━" * 10 + "x" * 10 + "─" * 10
@@ -103,7 +108,7 @@ def test_the_live_line_counts_while_a_pod_keeps_the_run_waiting_and_failures_sta
             "",
             " broadcast   outcome   endpoints   failures",
             " RULE",
-            f" clear       partial   2 of 3      1 status 503: {three_pods.endpoints[1]}",
+            f" clear       partial   2 of 3      1 status 418: {three_pods.endpoints[1]}",
             "",
             "TIME error   partial, exit code 3: 2 of 3 endpoints acknowledged, 1 failed",
         ]
@@ -131,6 +136,7 @@ def of_every_outcome(nameserver: Nameserver) -> Iterator[Pods]:
 
 
 UNCONFIRMED = "no newer DNS answer confirmed it"
+SET_SETTLE = "settle is 0s, so nothing was confirmed: set settle to more than a DNS cache's TTL"
 NO_PODS = "NXDOMAIN: no ready pods, or no such Service"
 HINT = (
     "does the Service's selector match pods, are they ready, is the name right? "
@@ -150,7 +156,7 @@ def what_a_terminal_shows(pods: Pods, width: int) -> list[str]:
         "",
         f" broadcast   outcome    endpoints   {'failures':<{width}}   hint",
         " RULE",
-        f" clear       complete   1 of 1      {UNCONFIRMED}",
+        f" clear       complete   1 of 1      {UNCONFIRMED:<{width}}   {SET_SETTLE}",
         f" reload      partial    1 of 5      {statuses}",
         f"                                    {refused}",
         f" purge       failed     0 of 0      {'no_pods: ' + NO_PODS:<{width}}   {HINT}",
@@ -196,7 +202,7 @@ def test_without_a_terminal_there_are_plain_lines_and_the_same_table(
     assert lines[-8:] == [
         "",
         f"broadcast  outcome   endpoints  {'failures':<{width}}  hint",
-        f"clear      complete  1 of 1     {UNCONFIRMED}",
+        f"clear      complete  1 of 1     {UNCONFIRMED:<{width}}  {SET_SETTLE}",
         f"reload     partial   1 of 5     {statuses}",
         f"                                {refused}",
         f"purge      failed    0 of 0     {'no_pods: ' + NO_PODS:<{width}}  {HINT}",
@@ -331,6 +337,8 @@ def test_control_c_leaves_a_whole_report_and_the_cursor(
             " broadcast   outcome   endpoints   failures",
             " RULE",
             f" clear       partial   2 of 3      1 cancelled: {three_pods.endpoints[2]}",
+            f"{' ' * 35}hint: the run was stopped before it was done: run it again, and",
+            f"{' ' * 35}see kubectl describe job and pod for who stopped it",
             "",
             "TIME error   partial, exit code 130: 2 of 3 endpoints acknowledged, 1 cancelled",
         ]
@@ -387,13 +395,19 @@ def test_a_crash_shows_its_stack_and_what_was_broken_off(
         ]
 
 
-def test_a_configuration_error_is_shown_without_a_table(on_terminal: OnTerminal) -> None:
-    with on_terminal("- {name: clear, url: http://web:80/, timout: 3s}\n", columns=300) as terminal:
+@pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
+def test_a_configuration_error_is_shown_with_its_line_and_without_a_table(
+    term: str, on_terminal: OnTerminal
+) -> None:
+    wrong = "- {name: clear, url: http://web:80/, timout: hunter2}\n"
+    with on_terminal(wrong, columns=300, environment={"TERM": term}) as terminal:
         assert terminal.finish() == 2
         shown = stable([line.replace(str(terminal.directory), "") for line in terminal.shown])
-        assert [line for line in shown if line.startswith("TIME")] == [
+        assert [line for line in shown if line] == [
             "TIME error   /broadcasts.yaml:1:38: broadcasts[0].timout: unknown key: did you mean "
             "timeout?",
+            "    1 | - … timout: …",
+            "      |     ^",
             "TIME error   exit code 2: configuration: /broadcasts.yaml:1:38: broadcasts[0].timout: "
             "unknown key: did you mean timeout?",
         ]
@@ -430,14 +444,14 @@ def test_without_rich_a_terminal_gets_plain_lines(
     on_terminal: OnTerminal, three_pods: Pods, python_path: PythonPath
 ) -> None:
     with on_terminal(
-        config(three_pods), environment=python_path("rich", RICH_IS_MISSING)
+        config(three_pods), columns=200, environment=python_path("rich", RICH_IS_MISSING)
     ) as terminal:
         assert terminal.finish() == 0
         shown = stable(terminal.shown)
         assert shown[0] == STARTED
         assert shown[-4:] == [
-            "broadcast  outcome   endpoints  failures",
-            f"clear      complete  3 of 3     {UNCONFIRMED}",
+            f"broadcast  outcome   endpoints  {'failures':<{len(UNCONFIRMED)}}  hint",
+            f"clear      complete  3 of 3     {UNCONFIRMED}  {SET_SETTLE}",
             "",
             "TIME warning complete, exit code 0: 3 of 3 endpoints acknowledged",
         ]
@@ -477,17 +491,17 @@ def test_4000_results_are_counted_in_few_frames(
     with Pods(MANY) as pods:
         nameserver.set(WEB, *pods.addresses)
         for number in range(0, MANY, 2):
-            pods[number].script(reply(503))
+            pods[number].script(reply(418))
         pooled = config(pods).replace("concurrency: 1", "concurrency: 50")
         with on_terminal(pooled, columns=120) as terminal:
             assert terminal.finish(timeout=120) == 3
             text = terminal.raw.decode()
-            assert text.count("answered 503 Service Unavailable; not called again") == MANY // 2
+            assert text.count(f"answered 418 {TEAPOT}; not called again") == MANY // 2
             assert text.count("was missed: status, 1 calls") == MANY // 2
             assert terminal.raw.count(FRAME) < MANY / 8
             row, blank, last = stable(terminal.shown)[-3:]
             named = ", ".join(pods.endpoints[0:6:2])
-            assert row == f" clear       partial   2000 of 4000   2000 status 503: {named}, …"
+            assert row == f" clear       partial   2000 of 4000   2000 status 418: {named}, …"
             assert blank == ""
             assert last.endswith("exit code 3: 2000 of 4000 endpoints acknowledged, 2000 failed")
 

@@ -103,7 +103,7 @@ def _print_errors(options: Options, invalid: ConfigInvalid) -> None:
 def _excerpt(event: Event) -> str:
     """Of a config.invalid event, for a person at a terminal."""
     file, line, column = (event.get(name) for name in ("config_file", "line", "column"))
-    error = ConfigError(file, line, column, event["key"], event["error_message"])
+    error = ConfigError(file, line, column, event.get("key", ""), event["error_message"])
     return excerpt.below(error, _columns(STDOUT))
 
 
@@ -239,7 +239,7 @@ class Run:
                 config_file=error.file,
                 line=error.line,
                 column=error.column,
-                key=error.key,
+                key=error.key or None,
                 error_message=error.message,
             )
         return self._failure(report.EXIT_USAGE, f"configuration: {invalid.errors[0]}")

@@ -4,7 +4,7 @@
 # make bench         throughput and memory beside a thread pool of requests.post
 # make simulate      100,000 histories of a simulated cluster (HISTORIES=n for another number)
 # make coverage      which lines and branches of worker/ the tests reach
-# make generated     docs/configuration.md and config/schema.json, from the table of keys
+# make generated     docs/configuration.md, docs/events.md and config/schema.json, from their tables
 # make requirements  pin the dependencies of pyproject.toml again
 
 PYTHON ?= python3

@@ -1,6 +1,7 @@
 """docs/configuration.md and config/schema.json, written from the table of keys.
 
-`make generated` writes both; tests/unit/test_docs.py fails when one lags behind.
+`make generated` writes both, and docs/events.md from the table in tests/events;
+tests/unit/test_docs.py fails when one lags behind.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.events import page as events_page
 from worker.config import json_schema
 from worker.keys import KEYS, REQUIRED, Key
 from worker.kinds import Schema
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
+EVENTS = ROOT / "docs" / "events.md"
 SCHEMA = ROOT / "config" / "schema.json"
 
 INTRODUCTION = """\
@@ -175,4 +178,5 @@ def _example(key: Key) -> list[str]:
 
 if __name__ == "__main__":
     PAGE.write_text(page())
+    EVENTS.write_text(events_page.page())
     SCHEMA.write_text(schema())

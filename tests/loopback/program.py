@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from tests.events import judge
 from tests.loopback.nameserver import Nameserver
 from tests.loopback.serving import HANG_SECONDS
 
@@ -162,7 +163,9 @@ class Worker:
         assert self.process.stderr
         self.process.stdout.close()
         self.process.stderr.close()
-        return Finished(exit_code, "".join(self._lines), "".join(self._stderr))
+        stdout = "".join(self._lines)
+        judge.check_output(stdout)
+        return Finished(exit_code, stdout, "".join(self._stderr))
 
 
 def run_worker(

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import trustme
 
+from tests.events import judge
 from tests.loopback.nameserver import FaultKind, Nameserver
 from tests.loopback.pods import Pods, reply
 from tests.loopback.program import BARE_ENVIRONMENT, ROOT, Worker
@@ -36,7 +37,7 @@ TOKEN = {"TOKEN": "s3cret-t0ken"}
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "worker", *arguments],
         cwd=ROOT,
         env=BARE_ENVIRONMENT | environment,
@@ -45,6 +46,8 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
         timeout=60,
         check=False,
     )
+    judge.check_output(done.stdout)
+    return done
 
 
 def test_check_says_what_it_understood_and_how_long_a_run_can_take(

@@ -1,4 +1,5 @@
 # make demo          the worker against pods and a DNS server on loopback
+# make recipe        the loop of dig and curl, and the worker, against the same faults
 # make test          every test that this machine can run (REQUIRE=container,cluster makes a skipped suite a failure)
 # make check         formatting, lint, types, import contract
 # make bench         throughput and memory beside a thread pool of requests.post
@@ -12,10 +13,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test check format bench simulate coverage generated requirements clean
+.PHONY: demo recipe test check format bench simulate coverage generated requirements clean
 
 demo: $(VENV)/runtime
 	@$(BIN)/python -m tests.loopback.demo
+
+recipe: $(VENV)/development
+	@$(BIN)/python -m tests.docs.recipe
 
 test: $(VENV)/development
 	@REQUIRE=$(REQUIRE) $(BIN)/python -m pytest $(ARGS)

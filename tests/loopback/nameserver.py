@@ -100,6 +100,7 @@ class Nameserver(Server):
         self.negative_ttl_seconds: int | None = TTL_SECONDS  # None: no SOA
         self.caching_seconds: float | None = None  # at most so long, if at all
         self.delay_seconds = 0.0
+        self.shuffles = True  # the records of an answer
         self.mangle: Callable[[bytes], bytes] = lambda wire: wire  # what it says, on its way
         self._zone = _Zone()
         self._cache: dict[tuple[dns.name.Name, str], _Cached] = {}
@@ -218,7 +219,7 @@ class Nameserver(Server):
         fault = next((fault for fault in self._faults if fault.befalls(query)), None)
         limit = 65535 if transport == "tcp" else max(512, message.payload)
         if fault is None:
-            return self.mangle(_render(self._respond(message, query.rdtype), limit))
+            return self.mangle(_render(self._respond(message, query.rdtype), limit, self.shuffles))
         fault.times -= 1
         return self._faulty(fault.kind, message, query.rdtype, limit)
 
@@ -239,7 +240,7 @@ class Nameserver(Server):
         elif kind == "wrong_question":
             other = dns.message.make_query("elsewhere.example", rdtype, id=message.id)
             response = dns.message.make_response(other)
-        wire = _render(response, limit)
+        wire = _render(response, limit, self.shuffles)
         return wire[:12] + b"\xff" * 20 if kind == "garbage" else wire
 
     def _respond(self, message: dns.message.Message, rdtype: str) -> dns.message.Message:
@@ -301,10 +302,10 @@ class _Datagrams(asyncio.DatagramProtocol):
             self._transport.sendto(answer, address)
 
 
-def _render(response: dns.message.Message, limit: int) -> bytes:
+def _render(response: dns.message.Message, limit: int, shuffles: bool) -> bytes:
     """Cut short, with the TC bit, when it is too long."""
     try:
-        return response.to_wire(max_size=limit)
+        return response.to_wire(max_size=limit, want_shuffle=shuffles)
     except dns.exception.TooBig:
         response.answer.clear()
         response.flags |= dns.flags.TC

@@ -37,8 +37,17 @@ def _lacks_cluster() -> str | None:
     return _answers("kubectl", "get", "--raw", "/readyz")
 
 
+def _lacks_tools() -> str | None:
+    lacks = (_answers(name, version) for name, version in TOOLS.items())
+    return next((lack for lack in lacks if lack), None)
+
+
+# What the commands in the documentation need, and how it says that it is there.
+TOOLS = {"dig": "-v", "curl": "--version", "jq": "--version"}
+
 # What each suite needs: a function that says what is missing, or None.
 NEEDS: dict[str, Callable[[], str | None]] = {
+    "docs": functools.cache(_lacks_tools),
     "container": functools.cache(lambda: _answers("docker", "version")),
     "cluster": functools.cache(_lacks_cluster),
 }

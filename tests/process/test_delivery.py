@@ -224,6 +224,25 @@ def test_a_pod_that_dns_lists_only_later_is_called_too(
     )
 
 
+def test_a_pod_that_dns_lists_before_it_listens_is_called_until_it_does(
+    run: Run, nameserver: Nameserver, three_pods: Pods
+) -> None:
+    """As `publishNotReadyAddresses` lists it."""
+    starting = three_pods.addresses[2]
+    three_pods.die(starting)
+
+    def begin(_: Query) -> None:
+        if nameserver.asked(WEB) == 1:
+            three_pods.revive(starting)
+
+    nameserver.on_query = begin
+    finished = run(config(three_pods.port))
+    assert finished.exit_code == 0, finished.stdout
+    assert list(three_pods.requests.values()) == [1, 1, 1]
+    assert finished.only("call.failed")["error_type"] == "connect_refused"
+    assert finished.only("broadcast.finished")["calls"] == 4
+
+
 def test_a_pod_that_never_accepted_and_left_dns_is_gone_and_the_run_complete(
     run: Run, nameserver: Nameserver, three_pods: Pods
 ) -> None:

@@ -13,6 +13,8 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from tests import reference
+from tests.docs import rules
+from tests.docs.blocks import Block, blocks
 from tests.loopback.examples import ENVIRONMENT, EXAMPLES, copy
 from worker import __version__, config, preview
 from worker.arguments import OPTIONS
@@ -23,12 +25,7 @@ from worker.preview import Plan
 from worker.source import ConfigError, parse, plain
 
 ROOT = reference.ROOT
-PAGES = [ROOT / "README.md", ROOT / "docs" / "configuration.md"]
-YAML_BLOCKS = [
-    pytest.param(block, id=f"{path.name}-{number}")
-    for path in PAGES
-    for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", path.read_text(), re.DOTALL))
-]
+YAML_BLOCKS = [block for block in blocks("yaml") if rules.yaml_kind(block.text) == "broadcasts"]
 VALIDATOR = Draft202012Validator(config.json_schema())
 
 
@@ -41,10 +38,11 @@ def test_the_committed_schema_is_that_of_the_table() -> None:
     Draft202012Validator.check_schema(config.json_schema())
 
 
-@pytest.mark.parametrize("block", YAML_BLOCKS)
+@pytest.mark.parametrize("shown", YAML_BLOCKS, ids=str)
 def test_every_yaml_block_can_be_loaded_and_the_schema_accepts_it(
-    block: str, tmp_path: Path
+    shown: Block, tmp_path: Path
 ) -> None:
+    block = shown.text
     file = tmp_path / "block.yaml"
     environment = {"ACTUATOR_PASSWORD": "x", "PURGE_TOKEN": "x"}
     for path in ("/var/run/secrets/tokens/purge", "/etc/ca/ca.crt", "/var/run/secrets/api/key"):

@@ -1,0 +1,57 @@
+"""How each kind of command and of YAML in the documentation is tried: two tables.
+
+What no rule covers is a failure (tests/unit/test_pages.py): whoever writes it adds who tries it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+How = Literal["run", "dry", "cluster"]
+YamlKind = Literal["broadcasts", "object"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Commands that the pattern matches from their beginning, and how they are carried out.
+
+    `run`: by bash, against pods and DNS on loopback (tests/docs/test_commands.py). `dry`: only
+    `make --dry-run`, for what takes minutes or writes files. `cluster`: by bash against a cluster
+    that has the example overlay (tests/cluster/test_docs.py).
+    """
+
+    pattern: str
+    how: How
+
+
+RULES = (
+    Rule(r"make (demo|recipe)\b", "run"),
+    Rule(r"(\w+=\S+ )*make (test|check|format|simulate|bench|coverage|generated)\b", "dry"),
+    Rule(r"python -m worker\b", "run"),
+    Rule(r"python -(c|m timeit)\b", "run"),
+    Rule(r"jq ", "run"),
+    Rule(r"dig ", "run"),
+    Rule(r"kubectl ", "cluster"),
+)
+
+
+def how(command: str) -> How | None:
+    """By the first rule that matches; None: no rule covers it."""
+    found = [rule.how for rule in RULES if re.match(rule.pattern, command)]
+    return found[0] if found else None
+
+
+# `broadcasts`: loaded as a configuration, and held against the schema (tests/unit/test_docs.py).
+# `object`: created on a cluster, without effect (tests/cluster/test_docs.py).
+YAML_RULES: dict[str, YamlKind] = {
+    r"(#.*\n)*- name: |(#.*\n)*(defaults|broadcasts):": "broadcasts",
+    r"apiVersion: (v1|apps/v1|batch/v1|networking\.k8s\.io/v1)\n": "object",
+}
+
+
+def yaml_kind(text: str) -> YamlKind | None:
+    """By the first rule that matches; None: no rule covers it."""
+    found = [kind for pattern, kind in YAML_RULES.items() if re.match(pattern, text)]
+    return found[0] if found else None

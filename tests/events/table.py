@@ -116,11 +116,13 @@ EVENTS = (
             Field("request_url", "text", "`url`"),
             Field("method", "text", "`method`"),
             Field("concurrency", "integer", "`concurrency`: calls in flight at once"),
+            Field("deadline_seconds", "seconds", "`deadline`"),
         ),
         {
             "request_url": "http://web-server-headless:8080/clear-caches",
             "method": "POST",
             "concurrency": 16,
+            "deadline_seconds": 300.0,
         },
     ),
     Event(

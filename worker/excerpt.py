@@ -91,8 +91,8 @@ def _first_key(text: str) -> str:
 def _may_be_shown(path: str, text: str) -> bool:
     top = TOP_KEY.match(path)
     safe = top is not None and top[1] in SHOWN_KEYS
-    # Not a URL with a password in it, a key in place of its path, or the start of a longer text.
-    return safe and PEM not in text and "@" not in text and text[:1] not in {"|", ">", "&", "!"}
+    # Not a URL with a password in it, a key in place of a word, or the start of a longer text.
+    return safe and PEM not in text and "@" not in text and text[:1] not in {*"|>&!*"}
 
 
 def _scalar(text: str) -> str:

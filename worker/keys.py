@@ -31,7 +31,7 @@ class Key:
     """One key. `field` is the Broadcast's; without one, the value is a mapping of its fields.
 
     `default` and `example` are YAML; a key without a default is absent unless it is set. Of a key
-    that is `secret` a value may be one, rightly or not: it is shown nowhere.
+    that is `secret` a value may be one, rightly or not: no excerpt shows it.
     """
 
     name: str
@@ -125,6 +125,7 @@ KEYS = (
         "The request's body is this file's content, at most 16 MiB. The path is relative to the "
         "configuration file's folder.",
         "purge.xml",
+        secret=True,  # a body may stand in place of its path
     ),
     Key(
         "auth",
@@ -145,6 +146,7 @@ KEYS = (
         "certificate (the key not encrypted), `server_name` instead of the URL's host in SNI and "
         "verification, `insecure_skip_verify: true` to verify nothing.",
         "{ca_file: /etc/ca/ca.crt}",
+        secret=True,  # so may a key
     ),
     Key(
         "expect",

@@ -115,7 +115,10 @@ def test_no_line_of_an_invalid_file_shows_a_secret_or_steers_a_terminal(file: Pa
 def test_a_key_that_takes_a_secret_is_said_to() -> None:
     taking = {key.name for key in KEYS if '"env"' in json.dumps(key.kind.schema())}
     assert taking == {"headers", "auth"}
-    assert {key.name for key in KEYS if key.secret} == taking | {"body", "json"}
+    assert {key.name for key in KEYS if key.secret} == taking | {
+        *("body", "json"),
+        *("body_file", "tls"),  # what belongs into a file may stand in place of its path
+    }
 
 
 # A configuration with a secret wherever one may stand, right or wrong.
@@ -154,6 +157,7 @@ broadcasts:
     )
 )
 @example([])
+@example([(PLACES.index('"-----BEGIN'), 2, "*a")])
 @example([(PLACES.index("- {"), 0, "\u2028")])
 def test_wherever_a_secret_stands_no_line_shows_it(
     tmp_path: Path, changes: list[tuple[int, int, str]]

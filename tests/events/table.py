@@ -7,14 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tests.events.values import (
-    CALL_ERRORS,
-    OUTCOMES,
-    REASONS,
-    RESOLUTION_ERRORS,
-    SIGNALS,
-    WAITS,
-)
+from tests.events.values import CALL_ERRORS, OUTCOMES, REASONS, RESOLUTION_ERRORS, SIGNALS, WAITS
 from worker import __version__
 
 Kind = Literal["text", "integer", "seconds", "boolean"]
@@ -81,7 +74,7 @@ COUNTS = (
 )
 NO_REPORT = "the run ended early (exit code 1 or 2)"
 
-IPV4, OTHER = "10.1.0.7:8080", "10.1.0.9:8080"
+POD, OTHER = "10.1.0.7:8080", "10.1.0.9:8080"
 WEB = "web-server-headless.default.svc.cluster.local"
 
 EVENTS = (
@@ -191,7 +184,7 @@ EVENTS = (
         "A pod acknowledged.",
         tuple(Field(f.name, f.kind, f.meaning) if f.absent else f for f in CALL),
         {
-            "endpoint": IPV4,
+            "endpoint": POD,
             "round": 1,
             "attempt": 1,
             "status_code": 200,

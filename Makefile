@@ -2,6 +2,8 @@
 # make recipe        the loop of dig and curl, and the worker, against the same faults
 # make test          every test that this machine can run (REQUIRE=container,cluster,docs makes a skipped suite a failure)
 # make check         formatting, lint, types, import contract
+# make image         pod-broadcast:VERSION (ARGS are docker build's)
+# make kind          the example overlay on the kind cluster that there is
 # make bench         throughput and memory beside a thread pool of requests.post
 # make simulate      100,000 histories of a simulated cluster (HISTORIES=n for another number)
 # make coverage      which lines and branches of worker/ the tests reach
@@ -12,8 +14,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' worker/__init__.py)
 
-.PHONY: demo recipe test check format bench simulate coverage generated requirements clean
+.PHONY: demo recipe test check format image kind bench simulate coverage generated requirements clean
 
 demo: $(VENV)/runtime
 	@$(BIN)/python -m tests.loopback.demo
@@ -29,10 +32,21 @@ check: $(VENV)/development
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/yamllint --strict .
 
 format: $(VENV)/development
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+image:
+	docker build $(ARGS) --tag pod-broadcast:$(VERSION) \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) .
+
+kind: image
+	kind load docker-image pod-broadcast:$(VERSION)
+	kubectl --context kind-kind apply -k manifests/overlays/example
+	kubectl --context kind-kind --namespace pod-broadcast-example get pods,services,cronjobs
 
 bench: $(VENV)/development
 	@$(BIN)/python -m tests.bench.throughput $(ARGS)

@@ -48,6 +48,7 @@ TOOLS = {"dig": "-v", "curl": "--version", "jq": "--version"}
 # What each suite needs: a function that says what is missing, or None.
 NEEDS: dict[str, Callable[[], str | None]] = {
     "docs": functools.cache(_lacks_tools),
+    "manifests": functools.cache(lambda: _answers("kubectl", "kustomize", "--help")),
     "container": functools.cache(lambda: _answers("docker", "version")),
     "cluster": functools.cache(_lacks_cluster),
 }

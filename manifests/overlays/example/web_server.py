@@ -11,8 +11,8 @@ import re
 import signal
 import socket
 import threading
-import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 KEPT_RUNS = 100  # a termination message has 4,096 bytes
@@ -31,8 +31,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif self.path == "/runs":
             self.answer(200, json.dumps(runs))
         else:
-            made = cache.setdefault(self.path, time.strftime("%H:%M:%S"))
-            self.answer(200, f"{self.path}, made at {made} by {socket.gethostname()}\n")
+            made_at = cache.setdefault(self.path, datetime.now(UTC).isoformat())
+            self.answer(200, f"{self.path} made at {made_at} by {socket.gethostname()}\n")
 
     def do_POST(self) -> None:
         if self.path == "/clear-caches":

@@ -8,7 +8,9 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -79,10 +81,28 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"the {suite} suite: {lack}")
 
 
+def _suite_of(report: pytest.TestReport) -> str:
+    return report.nodeid.split("/")[1]
+
+
+def _seconds(reports: Iterable[object]) -> dict[str, float]:
+    """How long each suite took, what it set up and tore down included."""
+    seconds: dict[str, float] = defaultdict(float)
+    for report in reports:
+        if isinstance(report, pytest.TestReport):
+            seconds[_suite_of(report)] += report.duration
+    return seconds
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    stats = terminalreporter.stats
+    seconds = _seconds(chain.from_iterable(stats.values()))
+    terminalreporter.section("how long each suite took")
+    for suite, total in sorted(seconds.items()):
+        terminalreporter.write_line(f"{suite}: {total:.0f} s")
     skipped = {
-        report.nodeid.split("/")[1]
-        for report in terminalreporter.stats.get("skipped", [])
+        _suite_of(report)
+        for report in stats.get("skipped", [])
         if isinstance(report, pytest.TestReport)
     }
     lacks = [(suite, NEEDS[suite]()) for suite in NEEDS if suite in skipped]

@@ -1,0 +1,136 @@
+"""Builds images, and runs the worker's image and web servers as containers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from testcontainers.core.container import DockerContainer
+from testcontainers.core.network import Network
+from testcontainers.core.wait_strategies import HttpWaitStrategy
+
+from tests.loopback.program import Entry, Finished
+
+ROOT = Path(__file__).parents[2]
+IMAGES = Path(__file__).parent / "images"
+IMAGE = "pod-broadcast:test"
+SUITE = "tests/container/images/suite.Dockerfile"
+SERVICE = "web-server-headless"
+HANG_SECONDS = 120
+# What the manifests ask for as well.
+RESTRICTED: dict[str, Any] = {
+    "read_only": True,
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges"],
+}
+
+
+def build(dockerfile: str, tag: str, context: Path = IMAGES, *options: str) -> str:
+    """Returns the tag. The network is the host's, for those whose package mirror needs that."""
+    command = ["docker", "build", "--quiet", "--network", "host", "--tag", tag, *options]
+    done = subprocess.run(
+        [*command, "--file", context / dockerfile, context],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return tag
+
+
+class WorkerContainer:
+    """A run of the worker's image; its files are in `directory`."""
+
+    def __init__(
+        self,
+        image: str,
+        network: Network,
+        directory: Path,
+        arguments: Sequence[str],
+        settings: dict[str, Any],
+    ) -> None:
+        self.docker = (
+            DockerContainer(image, **RESTRICTED | settings)
+            .with_network(network)
+            .with_volume_mapping(str(directory), "/etc/pod-broadcast")
+            .with_command(list(arguments))
+        )
+
+    def __enter__(self) -> Self:
+        self.docker.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.docker.stop()
+
+    def wait_for_event(self, name: str, count: int = 1) -> Entry:
+        """The count-th entry of that event, once it is written."""
+        command = ["docker", "logs", "--follow", self.docker.get_wrapped_container().id]
+        lines: list[str] = []
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as logs:
+            assert logs.stdout
+            for line in logs.stdout:
+                lines.append(line)
+                count -= json.loads(line)["event"] == name
+                if not count:
+                    logs.kill()
+                    return dict(json.loads(line))
+        raise AssertionError(f"{name}: {count} more are not in {lines}")
+
+    def stop(self) -> None:
+        """`docker stop`: SIGTERM to process 1, SIGKILL if that does not help."""
+        self.docker.get_wrapped_container().stop(timeout=60)
+
+    def finish(self) -> Finished:
+        """Waits until it has ended."""
+        container = self.docker.get_wrapped_container()
+        exit_code = container.wait(timeout=HANG_SECONDS)["StatusCode"]
+        stdout, stderr = self.docker.get_logs()
+        return Finished(exit_code, stdout.decode(), stderr.decode())
+
+
+class WebServer:
+    """A container with a cache, one of those that share the alias."""
+
+    def __init__(self, image: str, network: Network, port: int) -> None:
+        self.port = port
+        self._network = network
+        self.docker = (
+            DockerContainer(image)
+            .with_network(network)
+            .with_network_aliases(SERVICE)
+            .with_exposed_ports(port)
+            .waiting_for(HttpWaitStrategy(port, "/"))
+        )
+
+    @property
+    def endpoint(self) -> str:
+        container = self.docker.get_wrapped_container()
+        container.reload()
+        networks = container.attrs["NetworkSettings"]["Networks"]
+        return f"{networks[self._network.name]['IPAddress']}:{self.port}"
+
+    def page(self) -> str:
+        """What a visitor sees."""
+        host, port = self.docker.get_container_host_ip(), self.docker.get_exposed_port(self.port)
+        with urllib.request.urlopen(f"http://{host}:{port}/page", timeout=HANG_SECONDS) as response:
+            text: bytes = response.read()
+        return text.decode()
+
+    def requests(self, method: str) -> list[str]:
+        """The access log's lines of that method."""
+        lines = self.docker.get_logs()[0].decode().splitlines()
+        return [line for line in lines if line.startswith(f"{method} ")]
+
+    def pause(self) -> None:
+        """Its processes stand still; the kernel goes on accepting connections for them."""
+        self.docker.get_wrapped_container().pause()
+
+    def kill(self) -> None:
+        """It stops at once, and leaves DNS."""
+        self.docker.get_wrapped_container().kill()

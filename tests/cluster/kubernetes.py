@@ -1,0 +1,103 @@
+"""kubectl, and watches that keep what an object was last, also after it is gone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
+
+from tests.overlays import Object
+
+HANG_SECONDS = 180
+
+T = TypeVar("T")
+
+
+def kubectl(*arguments: str, stdin: str | None = None) -> str:
+    done = subprocess.run(
+        ["kubectl", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
+    return done.stdout
+
+
+def condition(found: Object, kind: str) -> Any:
+    """The condition of that type, if the object has it and it is true."""
+    for each in found.get("status", {}).get("conditions", []):
+        if each["type"] == kind and each["status"] == "True":
+            return each
+    return None
+
+
+def container_state(pod: Object, state: str) -> Any:
+    """`running` or `terminated` of the pod's one container, or None."""
+    statuses = pod["status"].get("containerStatuses", [{}])
+    return statuses[0].get("state", {}).get(state)
+
+
+class Watch:
+    """All objects of one kind in a namespace, as they were last."""
+
+    def __init__(self, kind: str, namespace: str) -> None:
+        self._kind = kind
+        self._objects: dict[str, Object] = {}
+        self._changed = threading.Condition()
+        self._process = subprocess.Popen(
+            ["kubectl", "--namespace", namespace, "get", kind, "--watch", "--output=json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read)
+
+    def __enter__(self) -> Self:
+        self._reader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        lines: list[str] = []
+        for line in self._process.stdout:
+            lines.append(line)
+            if line != "}\n":  # where an object ends
+                continue
+            found = json.loads("".join(lines))
+            lines.clear()
+            with self._changed:
+                self._objects[found["metadata"]["name"]] = found
+                self._changed.notify_all()
+        self._process.stdout.close()
+
+    @property
+    def objects(self) -> list[Object]:
+        with self._changed:
+            return list(self._objects.values())
+
+    def wait_for(self, what: str, look: Callable[[list[Object]], T | None]) -> T:
+        """What `look` finds, as soon as it finds something."""
+        found: list[T] = []
+
+        def there() -> bool:
+            seen = look(list(self._objects.values()))
+            found.extend([seen] if seen else [])
+            return bool(found)
+
+        with self._changed:
+            if not self._changed.wait_for(there, HANG_SECONDS):
+                raise AssertionError(
+                    f"{what}: not within {HANG_SECONDS} s; "
+                    f"{self._kind}: {json.dumps(list(self._objects.values()))}"
+                )
+        return found[0]

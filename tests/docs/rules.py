@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-How = Literal["run", "dry", "cluster"]
-YamlKind = Literal["broadcasts", "object"]
+How = Literal["run", "dry", "container", "cluster"]
+YamlKind = Literal["broadcasts", "object", "overlay"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,9 @@ class Rule:
     """Commands that the pattern matches from their beginning, and how they are carried out.
 
     `run`: by bash, against pods and DNS on loopback (tests/docs/test_commands.py). `dry`: only
-    `make --dry-run`, for what takes minutes or writes files. `cluster`: by bash against a cluster
-    that has the example overlay (tests/cluster/test_docs.py).
+    `make --dry-run`, for what takes minutes or writes files. `container`: by bash where there is a
+    Docker daemon (tests/container/test_docs.py). `cluster`: by bash against a cluster that has the
+    example overlay (tests/cluster/test_docs.py).
     """
 
     pattern: str
@@ -28,11 +29,14 @@ class Rule:
 
 RULES = (
     Rule(r"make (demo|recipe)\b", "run"),
-    Rule(r"(\w+=\S+ )*make (test|check|format|simulate|bench|coverage|generated)\b", "dry"),
+    Rule(
+        r"(\w+=\S+ )*make (test|check|format|simulate|bench|coverage|generated|image|kind)\b", "dry"
+    ),
     Rule(r"python -m worker\b", "run"),
     Rule(r"python -(c|m timeit)\b", "run"),
     Rule(r"jq ", "run"),
     Rule(r"dig ", "run"),
+    Rule(r"docker run ", "container"),
     Rule(r"kubectl ", "cluster"),
 )
 
@@ -44,9 +48,11 @@ def how(command: str) -> How | None:
 
 
 # `broadcasts`: loaded as a configuration, and held against the schema (tests/unit/test_docs.py).
-# `object`: created on a cluster, without effect (tests/cluster/test_docs.py).
+# `object`: created on a cluster, without effect (tests/cluster/test_docs.py). `overlay`: rendered,
+# and held against the schemas of Kubernetes (tests/manifests/test_rendered.py).
 YAML_RULES: dict[str, YamlKind] = {
     r"(#.*\n)*- name: |(#.*\n)*(defaults|broadcasts):": "broadcasts",
+    r"apiVersion: kustomize\.config\.k8s\.io/v1beta1\n": "overlay",
     r"apiVersion: (v1|apps/v1|batch/v1|networking\.k8s\.io/v1)\n": "object",
 }
 

@@ -9,8 +9,11 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from tests import overlays
+from tests.docs import blocks, rules
+from tests.docs.blocks import Block
 from tests.overlays import MANIFESTS, Object, find, render
 
 # podFailurePolicy is stable since 1.31. The newest is the newest that kubernetes-validate knows.
@@ -58,6 +61,22 @@ def test_a_misspelt_field_would_be_found(tmp_path: Path) -> None:
     for version in SUPPORTED:
         with pytest.raises(kubernetes_validate.ValidationError, match="startingDeadlineSecond"):
             kubernetes_validate.validate(cronjob, version, strict=True)
+
+
+OVERLAYS = [b for b in blocks.blocks("yaml") if rules.yaml_kind(b.text) == "overlay"]
+
+
+@pytest.mark.parametrize("block", OVERLAYS, ids=str)
+def test_an_overlay_of_the_documentation_can_be_rendered(block: Block, tmp_path: Path) -> None:
+    overlay = yaml.safe_load(block.text)
+    overlays.write(tmp_path, **overlay | {"resources": ["base"], "components": ["retry"]})
+    (tmp_path / "broadcasts.yaml").write_text("- {name: a, url: 'http://shop:8443/'}\n")
+    objects = render(tmp_path)
+    for found in objects:
+        kubernetes_validate.validate(found, SUPPORTED[0], strict=True)
+    assert find(objects, "CronJob")["spec"]["schedule"] == "17 3 * * *"
+    assert find(objects, "ConfigMap")["data"].keys() == {"broadcasts.yaml"}
+    assert find(objects, "NetworkPolicy")["spec"]["egress"][1]["ports"][0]["port"] == 8443
 
 
 def test_the_base_is_a_cronjob_and_what_it_needs() -> None:

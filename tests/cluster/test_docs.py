@@ -41,6 +41,11 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[
     kustomization.write_text(yaml.safe_dump(overlay | {"images": images}))
     shutil.copy(os.environ["KUBECONFIG"], folder / "kubeconfig")
     environment = dict(os.environ) | {"KUBECONFIG": str(folder / "kubeconfig")}
+    subprocess.run(
+        ["kubectl", "config", "set-context", "--current", f"--namespace={OWN_NAMESPACE}"],
+        env=environment,
+        check=True,
+    )
     yield folder, environment
     subprocess.run(
         ["kubectl", "delete", "namespace", OWN_NAMESPACE, "--ignore-not-found", "--wait=false"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
@@ -20,7 +19,7 @@ CONFIGURATIONS = {
     "broken-pod": f"{EXAMPLE}  {QUICK}\n",
     "broken-config": f"{EXAMPLE}  timout: 5s\n",
     "misspelt": f"- name: clear\n  url: http://web-sever-headless:8080/\n  {QUICK}\n",
-    "cluster-ip": f"- name: clear\n  url: http://web-server:8080/clear-caches\n  {QUICK}\n",
+    "cluster-ip": f"- name: clear\n  url: http://web-server/clear-caches\n  {QUICK}\n",
 }
 # What the components are for: a secret that is sent, and a Service that is there only later.
 RETRIED = f"""\
@@ -31,14 +30,16 @@ RETRIED = f"""\
 """
 
 
-def service(name: str, **spec: Any) -> Object:
-    selector = {"app.kubernetes.io/name": "web-server"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": name},
-        "spec": {"selector": selector, "ports": [{"port": PORT}], **spec},
-    }
+LATE: Object = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "late"},
+    "spec": {
+        "clusterIP": "None",
+        "selector": {"app.kubernetes.io/name": "web-server"},
+        "ports": [{"port": PORT}],
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def example(examples: Examples) -> Example:
     broken: Object = {"apiVersion": "v1", "kind": "Pod", **deployment["spec"]["template"]}
     broken["metadata"]["name"] = "broken"
     broken["spec"]["containers"][0]["env"] = [{"name": "STATUS", "value": "500"}]
-    example.apply(broken, service("web-server"))
+    example.apply(broken)
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pod-broadcast"}}
     example.apply(secret | {"stringData": {"token": "token-of-the-test\n"}})
     example.kubectl("wait", "pod/broken", "--for=condition=Ready", "--timeout=60s")
@@ -129,7 +130,7 @@ def test_with_the_retry_component_kubernetes_runs_it_again(example: Example) -> 
     first = example.run("retried").finish()
     assert first.exit_code == 4, first.stdout
     assert first.only("broadcast.finished")["reason"] == "no_pods"
-    example.apply(service("late", clusterIP="None"))
+    example.apply(LATE)
     example.kubectl("delete", "pod", "broken", "--now")
     second = example.run("retried", 2).finish()
     assert second.exit_code == 0, second.stdout

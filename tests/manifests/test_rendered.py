@@ -88,7 +88,7 @@ def test_the_base_is_a_cronjob_and_what_it_needs() -> None:
     ]
 
 
-def test_the_example_has_a_web_server_and_two_services_besides() -> None:
+def test_the_example_has_a_web_server_and_its_services_besides() -> None:
     objects = render(MANIFESTS / EXAMPLE)
     assert sorted(names(objects)) == [
         "ConfigMap pod-broadcast",
@@ -97,6 +97,7 @@ def test_the_example_has_a_web_server_and_two_services_besides() -> None:
         "Deployment web-server",
         "Namespace pod-broadcast-example",
         "NetworkPolicy pod-broadcast",
+        "Service web-server",
         "Service web-server-headless",
         "Service web-server-headless-not-ready",
         "ServiceAccount pod-broadcast",

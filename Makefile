@@ -4,7 +4,7 @@
 # make check         formatting, lint, types, import contract
 # make image         pod-broadcast:VERSION (ARGS are docker build's)
 # make kind          the example overlay on the kind cluster that there is
-# make bench         throughput and memory beside a thread pool of requests.post
+# make bench         the worker beside curl, requests and aiohttp; needs curl, dig and nginx (ARGS=--help)
 # make simulate      100,000 histories of a simulated cluster (HISTORIES=n for another number)
 # make coverage      which lines and branches of worker/ the tests reach
 # make generated     docs/configuration.md, docs/events.md and config/schema.json, from their tables
@@ -48,8 +48,8 @@ kind: image
 	kubectl --context kind-kind apply -k manifests/overlays/example
 	kubectl --context kind-kind --namespace pod-broadcast-example get pods,services,cronjobs
 
-bench: $(VENV)/development
-	@$(BIN)/python -m tests.bench.throughput $(ARGS)
+bench: $(VENV)-bench/ready
+	@$(VENV)-bench/bin/python -m tests.bench $(ARGS)
 
 simulate: $(VENV)/development
 	@$(BIN)/python -m tests.simulation.explore $(HISTORIES)
@@ -75,6 +75,12 @@ $(VENV)/development: requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@ $(VENV)/runtime
 
+# What the image has and what it is compared with, but none of the tools, which slow some imports.
+$(VENV)-bench/ready: requirements-bench.txt | $(BIN)/python
+	$(BIN)/python -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 COMPILE := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make requirements"
 
@@ -82,6 +88,7 @@ requirements:
 	$(COMPILE) --output-file requirements.txt
 	$(COMPILE) --extra console --constraint requirements.txt --output-file requirements-console.txt
 	$(COMPILE) --extra console --group dev --constraint requirements-console.txt --output-file requirements-dev.txt
+	$(COMPILE) --group bench --constraint requirements.txt --output-file requirements-bench.txt
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(VENV)-bench build *.egg-info

@@ -1,63 +1,73 @@
-"""Pods for benchmarks: one process that answers 200 on many loopback addresses, fast.
+"""Pods that take their time: one process that answers 200 on many loopback addresses.
 
-`python -m tests.bench.pods FIRST_ADDRESS COUNT PORT`. It writes "ready"; then, for each line on
-standard input, one of JSON: how many requests came since the last, and the seconds that they took
-from first packet to last.
+`python -m tests.bench.pods FIRST_ADDRESS COUNT PORT DELAY_SECONDS HANG_EVERY`: each answer comes
+DELAY_SECONDS after its request; every so-manieth pod never answers (0: none). It writes "ready";
+then, for each line on standard input, how many requests came since the last, and the seconds from
+the first connection to the last answer.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import json
 import resource
 import select
 import socket
 import sys
 import time
+from collections import deque
 
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
 
-def addresses(first: str, count: int) -> list[str]:
-    start = ipaddress.IPv4Address(first)
-    return [str(start + number) for number in range(count)]
-
-
-def main(first: str, count: int, port: int) -> None:
+def main(first: str, count: int, port: int, delay_seconds: float, hang_every: int) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     poll = select.epoll()
-    listeners: dict[int, socket.socket] = {}
-    for address in addresses(first, count):
+    listeners: dict[int, tuple[socket.socket, bool]] = {}  # and whether it answers
+    for number in range(count):
+        address = str(ipaddress.IPv4Address(first) + number)
         listener = socket.create_server((address, port), backlog=64)
         listener.setblocking(False)
-        listeners[listener.fileno()] = listener
+        answers = not hang_every or number % hang_every != hang_every - 1
+        listeners[listener.fileno()] = listener, answers
         poll.register(listener, select.EPOLLIN)
     poll.register(sys.stdin, select.EPOLLIN)
     print("ready", flush=True)
-    connections: dict[int, socket.socket] = {}
+    connections: dict[int, tuple[socket.socket, bool]] = {}
+    due: deque[tuple[float, socket.socket]] = deque()
     requests, first_at, last_at = 0, 0.0, 0.0
     while True:
-        for descriptor, _ in poll.poll():
+        # epoll's own timeout counts whole milliseconds, which is too coarse for a pod's delay.
+        select.select([poll], [], [], max(due[0][0] - time.monotonic(), 0) if due else None)
+        for descriptor, _ in poll.poll(0):
             if descriptor in listeners:
                 first_at = first_at or time.monotonic()
-                connection, _ = listeners[descriptor].accept()
-                connections[connection.fileno()] = connection
+                listener, answers = listeners[descriptor]
+                connection, _ = listener.accept()
+                connections[connection.fileno()] = connection, answers
                 poll.register(connection, select.EPOLLIN)
             elif descriptor in connections:
-                connection = connections.pop(descriptor)
-                if connection.recv(65536):
-                    connection.send(RESPONSE)
-                    requests, last_at = requests + 1, time.monotonic()
-                poll.unregister(descriptor)
-                connection.close()
+                connection, answers = connections[descriptor]
+                data = connection.recv(65536)
+                if data and not answers:
+                    continue  # until its client gives up
+                del connections[descriptor]
+                poll.unregister(connection)
+                if data:
+                    due.append((time.monotonic() + delay_seconds, connection))
+                else:
+                    connection.close()
             else:
                 if not sys.stdin.readline():
                     return
-                seconds = last_at - first_at
-                print(json.dumps({"requests": requests, "seconds": seconds}), flush=True)
+                print(requests, last_at - first_at, flush=True)
                 requests, first_at, last_at = 0, 0.0, 0.0
+        while due and due[0][0] <= time.monotonic():
+            _, connection = due.popleft()
+            connection.send(RESPONSE)
+            requests, last_at = requests + 1, time.monotonic()
+            connection.close()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5]))

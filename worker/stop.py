@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Callable
 from types import FrameType
 
 
@@ -23,7 +22,6 @@ class Stop:
     def __init__(self) -> None:
         self.signals: list[int] = []
         self.noticed = False  # somebody has logged it
-        self.wake: Callable[[], object] | None = None  # called by the handler; must be reentrant
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
 
@@ -35,8 +33,6 @@ class Stop:
         self.signals.append(number)
         if len(self.signals) == 1:
             os.write(self._writer, b"\0")
-        if self.wake:
-            self.wake()
 
     @property
     def requested(self) -> bool:

@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 import httptools
 
 from worker.certificates import tls_context
-from worker.connection import Connection, TlsConnection
+from worker.connection import Connection, Cut, TlsConnection
 from worker.model import Broadcast, CallError, CallResult, Endpoint, Expect
 from worker.request import prepare
 
@@ -45,7 +45,7 @@ class _ProtocolError(Exception):
 
 
 class Transport:
-    """Calls the endpoints of one broadcast; `call` may be used from many threads at once."""
+    """Calls the endpoints of one broadcast; many calls may be in flight at once."""
 
     def __init__(self, broadcast: Broadcast, trace_id: str) -> None:
         """Renders the request. `trace_id`: 32 hex digits, the run's (W3C Trace Context).
@@ -56,16 +56,8 @@ class Transport:
         self._request = prepare(broadcast, trace_id)
         self._tls = tls_context(broadcast.tls) if broadcast.https else None
         self._server_name = broadcast.tls.server_name or broadcast.host.removesuffix(".")
-        self._open: set[Connection] = set()
-        self._cut = False
 
-    def cut(self) -> None:
-        """Ends the calls in flight, from another thread. Repeat it until all have returned."""
-        self._cut = True
-        for connection in tuple(self._open):
-            connection.shutdown()
-
-    def call(self, endpoint: Endpoint, span_id: str) -> CallResult:
+    async def call(self, endpoint: Endpoint, span_id: str) -> CallResult:
         """One call. `span_id`: 16 hex digits. Returns within the timeout, for any network fault."""
         started_at = time.monotonic()
         connection = None
@@ -74,45 +66,38 @@ class Transport:
         failure: Failure | None
         try:
             connection = Connection(endpoint, started_at + self._broadcast.timeout_seconds)
-            self._open.add(connection)
-            self._check_cut()
-            connection.connect(self._broadcast.connect_timeout_seconds)
+            await connection.connect(self._broadcast.connect_timeout_seconds)
             connected_at = time.monotonic()
-            self._exchange(connection, span_id, response)
+            await self._exchange(connection, span_id, response)
             failure = _judge(response, self._broadcast.expect)
         except (_ProtocolError, httptools.HttpParserError) as error:
             failure = "protocol", str(error)
         except OSError as error:
             failure = _classify(error, connected_at is not None)
+        except Cut:
+            failure = "cancelled", "cut off by the stop signal"
         finally:
             response.release()
             if connection:
-                self._open.discard(connection)
                 connection.close()
-        if failure and self._cut:
-            failure = "cancelled", "cut off by the stop signal"
         return self._result(endpoint, span_id, started_at, connected_at, response, failure)
 
-    def _exchange(self, connection: Connection, span_id: str, response: _Response) -> None:
+    async def _exchange(self, connection: Connection, span_id: str, response: _Response) -> None:
         stream: Connection | TlsConnection = connection
         if self._tls:
             stream = TlsConnection(connection, self._tls, self._server_name)
+            await stream.handshake()
         try:
-            stream.send(self._request.to_bytes(span_id))
+            await stream.send(self._request.to_bytes(span_id))
             reset = None
         except (BrokenPipeError, ConnectionResetError):  # it may have answered nevertheless
             reset = ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
         while not response.whole:
-            data = stream.receive()
+            data = await stream.receive()
             if data:
                 response.feed(data)
             else:
-                self._check_cut()  # or the shutdown would pass for the end of a body
                 response.end(reset)
-
-    def _check_cut(self) -> None:
-        if self._cut:
-            raise ConnectionAbortedError
 
     def _result(
         self,
@@ -252,13 +237,13 @@ def _judge(response: _Response, expect: Expect) -> Failure | None:
 
 
 def _classify(error: OSError, connected: bool) -> Failure:
-    """Names a network fault. A wait that the kernel ended shows as BlockingIOError."""
+    """Names a network fault."""
     message = error.strerror or str(error)
     if isinstance(error, ssl.SSLError):
         return "tls", getattr(error, "verify_message", "") or error.reason or message
     if error.errno in LOCAL_ERRORS:
         return "local", message
-    if isinstance(error, (BlockingIOError, TimeoutError)):
+    if isinstance(error, TimeoutError):
         if connected:
             return "timeout", "no whole response in time"
         return "connect_timeout", "no connection in time"

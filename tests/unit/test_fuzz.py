@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from tests.loopback.nameserver import Nameserver
 from tests.loopback.pods import Pods, raw
 from worker.config import load
 from worker.discovery import Lookup
+from worker.loop import Loop
 from worker.model import Answer, Broadcast, CallResult, Endpoint, ResolutionFailure
 from worker.request import prepare
 from worker.resolvconf import Nameserver as Server
@@ -178,8 +181,13 @@ def test_any_bytes_are_a_response_or_a_failure(pods: Pods, data: bytes) -> None:
         log_response=True,
     )
     began_at = time.monotonic()
-    transport = Transport(broadcast, trace_id="0" * 32)
-    result = transport.call(Endpoint(pods.addresses[0], pods.port), span_id="0" * 16)
+    call = Transport(broadcast, trace_id="0" * 32).call(
+        Endpoint(pods.addresses[0], pods.port), span_id="0" * 16
+    )
+    with closing(Loop(Stop().fileno())) as loop:
+        result = loop.start(call)
+        while len(loop):
+            (result,) = list(loop.run(math.inf)) or (None,)
     assert isinstance(result, CallResult)
     assert len(result.response_body or b"") <= MAX_BODY_BYTES
     assert result.error_type in {None, "protocol", "status", "redirect", "connection_reset"}

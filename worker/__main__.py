@@ -1,8 +1,10 @@
 """`python -m worker`: what has to come before everything else, and then `cli.main`."""
 
+import gc
 import os
 import sys
 
+from worker.lazily import import_lazily
 from worker.stop import Stop
 
 
@@ -17,8 +19,12 @@ def main() -> int:
     _open_standard_files()
     stop = Stop()
     stop.install()
+    import_lazily("asyncio")
+    gc.disable()  # of what is imported, nothing is garbage
     from worker import cli  # takes a tenth of a second, in which a signal may arrive
 
+    gc.freeze()
+    gc.enable()
     return cli.main(sys.argv[1:], os.environ, stop)
 
 

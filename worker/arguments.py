@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, NoReturn, cast
+from typing import Literal, NamedTuple, NoReturn, cast
 
 from worker import __version__
 from worker.kinds import parse_duration
@@ -49,8 +48,7 @@ class UsageError(Exception):
     """What is wrong with the command line, or with the environment in its place."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """What the command line asks for."""
 
     command: Command
@@ -66,8 +64,7 @@ class Options:
     output: OutputFormat
 
 
-@dataclass(frozen=True, slots=True)
-class _Option:
+class _Option(NamedTuple):
     flag: str
     metavar: str
     default: str

@@ -12,7 +12,7 @@ import select
 import socket
 import struct
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import dns.exception
 import dns.message
@@ -53,8 +53,7 @@ class _Fault(Exception):
         self.error_type = error_type
 
 
-@dataclass(frozen=True, slots=True)
-class _Reply:
+class _Reply(NamedTuple):
     """An answer to one question, positive or negative."""
 
     qname: dns.name.Name

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from worker import meant
 from worker.source import ConfigError, Node, Place, join, plain
@@ -108,8 +108,7 @@ def parse_duration(text: str) -> float:
 # --- scalars ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(NamedTuple):
     """Text that a pattern describes."""
 
     what: str
@@ -135,8 +134,7 @@ class Text:
         return {"type": "string", "pattern": f"^({self.pattern})$"}
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """One of a few words."""
 
     words: tuple[str, ...]
@@ -157,7 +155,6 @@ def _alike(word: str, found: str) -> bool:
     return word in found or (bool(found) and found in word)
 
 
-@dataclass(frozen=True, slots=True)
 class Boolean:
     """true or false."""
 
@@ -171,8 +168,7 @@ class Boolean:
         return {"type": "boolean"}
 
 
-@dataclass(frozen=True, slots=True)
-class Integer:
+class Integer(NamedTuple):
     """A whole number."""
 
     least: int
@@ -193,8 +189,7 @@ class Integer:
         return {"type": "integer", "minimum": self.least, "maximum": self.most}
 
 
-@dataclass(frozen=True, slots=True)
-class Duration:
+class Duration(NamedTuple):
     """A duration, in seconds when read."""
 
     most: str = "24h"
@@ -219,8 +214,7 @@ class Duration:
         return {"anyOf": [text, {"const": 0}]} if self.zero else text
 
 
-@dataclass(frozen=True, slots=True)
-class Converted:
+class Converted(NamedTuple):
     """A kind of which the value becomes something else; `convert` may refuse it by ValueError."""
 
     kind: Kind
@@ -242,8 +236,7 @@ class Converted:
 # --- collections --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class ListOf:
+class ListOf(NamedTuple):
     """A list of values of one kind."""
 
     what: str
@@ -270,8 +263,7 @@ def _as_list(node: Node) -> str:
     return f"[{', '.join(parts)}]" if all(re.fullmatch(r"[\w./-]{1,20}", p) for p in parts) else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
+class Described(NamedTuple):
     """A kind of a key in a mapping, and what editors and the reference page say of that key."""
 
     kind: Kind
@@ -288,8 +280,7 @@ class Described:
         return {**said, **self.kind.schema()}
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
+class Fields(NamedTuple):
     """A mapping of which the keys are known."""
 
     what: str

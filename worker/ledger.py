@@ -7,8 +7,7 @@ happened, and `next_step` says what to do now; `broadcast` does it. See docs/how
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from worker.model import (
     Answer,
@@ -40,28 +39,24 @@ NOT_ACCEPTED: frozenset[CallError] = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """Resolve the Service's name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """Call these endpoints, then `end_round`."""
 
     endpoints: tuple[Endpoint, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Do nothing for a while."""
 
     seconds: float
     reason: WaitReason
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(NamedTuple):
     """It is over."""
 
     ending: Ending
@@ -70,8 +65,7 @@ class Finish:
 Step = Ask | Call | Wait | Finish
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """How an answer differs from the one before; `newer` than the one the calls were made from."""
 
     endpoints: int
@@ -81,16 +75,14 @@ class Change:
     nobody: bool  # nobody is listed where somebody should be
 
 
-@dataclass(frozen=True, slots=True)
-class Booked:
+class Booked(NamedTuple):
     """The how-manieth call to its endpoint this was, and the wait before the next, if any."""
 
     attempt: int
     retry_in_seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What is known of one endpoint."""
 
     listed_in: Answer
@@ -228,7 +220,7 @@ class Ledger:
             entry = self._entries.get(endpoint)
             newcomers += entry is None
             left -= entry is not None and entry.listed_in is previous
-            self._entries[endpoint] = replace(entry, listed_in=answer) if entry else Entry(answer)
+            self._entries[endpoint] = entry._replace(listed_in=answer) if entry else Entry(answer)
         self._longest_ttl = max(self._longest_ttl, answer.ttl_seconds)
         newer = self._is_newer(answer, self._baseline) if self._baseline else None
         if not self._owed():
@@ -254,12 +246,12 @@ class Ledger:
             attempts=before.attempts + 1,
             acknowledged=result.error_type is None,
             reached=before.reached or result.error_type not in NOT_ACCEPTED,
-            last=replace(result, response_body=None) if result.response_body else result,
+            last=result._replace(response_body=None) if result.response_body else result,
         )
         seconds = None
         if self._owes(entry):
             seconds = backoff_seconds(self._broadcast, entry.attempts, result.retry_after_seconds)
-            entry = replace(entry, call_again_at=now + seconds)
+            entry = entry._replace(call_again_at=now + seconds)
         self._entries[result.endpoint] = entry
         return Booked(entry.attempts, seconds)
 

@@ -146,8 +146,7 @@ class Answer:
     rcode: Literal["NOERROR", "NXDOMAIN"] = "NOERROR"
 
 
-@dataclass(frozen=True, slots=True)
-class ResolutionFailure:
+class ResolutionFailure(NamedTuple):
     """Why there is no answer."""
 
     qname: str
@@ -158,8 +157,7 @@ class ResolutionFailure:
 # --- calls --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class CallResult:
+class CallResult(NamedTuple):
     """What became of one HTTP request to one endpoint. No error_type: it was acknowledged.
 
     `connect_seconds` is absent when no connection was accepted. `retry_after_seconds`, `allow`,

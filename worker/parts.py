@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from worker import meant
@@ -54,7 +53,6 @@ HEADER = Secret("printable ASCII without spaces around it", FIELD_VALUE, literal
 CREDENTIAL = Secret("printable ASCII without spaces around it", FIELD_VALUE)
 
 
-@dataclass(frozen=True, slots=True)
 class Headers:
     """A mapping of field names to values (RFC 9110, 5)."""
 
@@ -99,7 +97,6 @@ def any_case(names: Sequence[str]) -> str:
     return f"^({''.join(letters)})$"
 
 
-@dataclass(frozen=True, slots=True)
 class Method:
     """An HTTP method (RFC 9110, 9.1), which is case-sensitive."""
 
@@ -118,7 +115,6 @@ class Method:
 METHOD = Text("an HTTP method such as POST", TOKEN)
 
 
-@dataclass(frozen=True, slots=True)
 class BodyText:
     """Text as a body."""
 
@@ -136,7 +132,6 @@ class BodyText:
 BODY = Text("text", r"[\s\S]*", secret=True)
 
 
-@dataclass(frozen=True, slots=True)
 class Json:
     """Any value that JSON has (RFC 8259)."""
 
@@ -151,7 +146,6 @@ class Json:
         return {}
 
 
-@dataclass(frozen=True, slots=True)
 class BodyFile:
     """A file's content, as it is."""
 
@@ -204,7 +198,6 @@ AUTH = Fields(
 )
 
 
-@dataclass(frozen=True, slots=True)
 class AuthKind:
     """Either basic or bearer."""
 
@@ -253,7 +246,6 @@ TLS = Fields(
 )
 
 
-@dataclass(frozen=True, slots=True)
 class TlsKind:
     """Files are loaded to see whether they can be used."""
 
@@ -282,7 +274,6 @@ class TlsKind:
 A_STATUS = "a status code from 200 to 599, or a class such as 2xx"
 
 
-@dataclass(frozen=True, slots=True)
 class Status:
     """A status code, or a class of them as 2xx."""
 

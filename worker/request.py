@@ -7,7 +7,7 @@ connects by address. `transport` sends the bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import requests
@@ -17,8 +17,7 @@ from worker import __version__
 from worker.model import Broadcast
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """An HTTP/1.1 request, rendered but for the span id in its traceparent."""
 
     before_span_id: bytes

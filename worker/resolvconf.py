@@ -6,6 +6,7 @@ Honoured as resolv.conf(5) has it, limits included; dnspython does not read all 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 MAX_NAMESERVERS = 3  # MAXNS
 MAX_NDOTS = 15
@@ -14,8 +15,7 @@ MAX_ATTEMPTS = 5
 DNS_PORT = 53
 
 
-@dataclass(frozen=True, slots=True)
-class Nameserver:
+class Nameserver(NamedTuple):
     """A numeric address and a port."""
 
     address: str

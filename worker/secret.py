@@ -6,8 +6,8 @@ What else a key may hold is the business of `kinds` and `parts`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from worker import meant
 from worker.kinds import (
@@ -48,8 +48,7 @@ WHERE = Fields(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
+class Secret(NamedTuple):
     """A value from the environment or a file; `literal` says what may stand there instead."""
 
     what: str
@@ -108,8 +107,7 @@ class Secret:
         return {"anyOf": [Text(self.what, self.pattern).schema(), where]}
 
 
-@dataclass(frozen=True, slots=True)
-class _Lack:
+class _Lack(NamedTuple):
     message: str
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,7 +31,6 @@ AN_URL = "a URL such as http://web-server-headless:8080/clear-caches"
 URL = Text(AN_URL, URL_PATTERN, meant=meant.url)
 
 
-@dataclass(frozen=True, slots=True)
 class Url:
     """The URL of one pod's request, with the headless Service in place of the pod."""
 

@@ -125,6 +125,8 @@ class Sink:
     def __init__(self, descriptor: int, stop: Stop) -> None:
         self._descriptor = descriptor
         self._stop = stop
+        self._room = select.poll()
+        self._room.register(descriptor, select.POLLOUT)
         self.lost = False
 
     def write(self, line: bytes) -> None:
@@ -138,7 +140,7 @@ class Sink:
 
     def _wait_for_room(self) -> None:
         """Raises TimeoutError."""
-        if self._has_room(0, ()):
+        if self._room.poll(0):
             return
         if not self._stop.requested and self._has_room(STALL_SECONDS, (self._stop.fileno(),)):
             return
@@ -242,13 +244,12 @@ def _tidy(event: Event, masker: Masker) -> dict[str, Any]:
     """Fields without a value left out, durations in whole microseconds, text masked, then cut."""
     tidy: dict[str, Any] = {}
     for key, value in event.items():
-        if isinstance(value, bytes):
-            value = value.decode(errors="replace")
         if isinstance(value, float):
-            tidy[key] = round(value, 6)
-        elif isinstance(value, str) and key not in NEVER_SECRET:
-            tidy[key] = _cut(masker.mask(value), MAX_BYTES.get(key, MAX_BYTES_OF_OTHERS))
-        elif value is not None:
+            value = round(value, 6)
+        elif isinstance(value, (str, bytes)) and key not in NEVER_SECRET:
+            text = value if isinstance(value, str) else value.decode(errors="replace")
+            value = _cut(masker.mask(text), MAX_BYTES.get(key, MAX_BYTES_OF_OTHERS))
+        if value is not None:
             tidy[key] = value
     return tidy
 

@@ -93,7 +93,7 @@ class Lines(Sink):
     """The log, in memory."""
 
     def __init__(self) -> None:
-        super().__init__(-1, STOP)
+        super().__init__(STOP.fileno(), STOP)  # to which nothing is written
         self.entries: list[dict[str, Any]] = []
 
     def write(self, line: bytes) -> None:

@@ -4,7 +4,6 @@ import gc
 import os
 import sys
 
-from worker.lazily import import_lazily
 from worker.stop import Stop
 
 
@@ -19,9 +18,12 @@ def main() -> int:
     _open_standard_files()
     stop = Stop()
     stop.install()
+    # What follows takes a tenth of a second, in which a signal may arrive.
+    from worker.lazily import import_lazily
+
     import_lazily("asyncio")
     gc.disable()  # of what is imported, nothing is garbage
-    from worker import cli  # takes a tenth of a second, in which a signal may arrive
+    from worker import cli
 
     gc.freeze()
     gc.enable()

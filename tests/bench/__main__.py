@@ -7,6 +7,7 @@ run mean anything: everything takes turns, on loopback, and the machine's noise 
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import math
 import os
@@ -23,13 +24,23 @@ from typing import Any
 from tests.bench import page, startup
 from tests.bench.measure import Command, Series, take_turns
 from tests.bench.servers import NGINX_PORT, PODS_PORT, Dns, Nginx, SlowPods, allow_many_sockets
-from tests.bench.ways import CURL_PARALLEL, FOR_LOOP, NOISE, others, worker
+from tests.bench.ways import (
+    CURL_PARALLEL,
+    FOR_LOOP,
+    NOISE,
+    PROCESS_FOR_EACH_CALL,
+    others,
+    without_calls,
+    worker,
+)
+from tests.loopback.program import ROOT
 
 NEEDED = {
     "curl": "apt-get install curl",
     "dig": "apt-get install dnsutils",
     "nginx": "apt-get install nginx-light",
 }
+SLOW_HELP = "no for-loop of curl and no xargs with more pods than this: they take minutes"
 LATENCY_SECONDS = 0.05
 SLOW_PODS = 640
 HANG_EVERY = 100
@@ -48,10 +59,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--pods", type=int, nargs="+", default=[3, 100, 1000, 4000])
     parser.add_argument("--concurrency", type=int, nargs="+", default=[16, 64])
+    parser.add_argument("--slow-pods", type=int, default=4000, help=SLOW_HELP)
     parser.add_argument("--only", nargs="+", choices=sections, default=list(sections))
     parser.add_argument("--json", type=Path, default=page.RESULTS, help="added to if it exists")
     options = parser.parse_args(arguments)
     check_needed()
+    compileall.compile_dir(ROOT / "worker", quiet=1)  # as the image has it
     allow_many_sockets()
     results = json.loads(options.json.read_text()) if options.json.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
@@ -102,9 +115,13 @@ def whole(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
                 theirs = others(dns.port, pods, NGINX_PORT, concurrency)
                 if concurrency != options.concurrency[0]:  # it knows no concurrency
                     theirs = [way for way in theirs if way.name != FOR_LOOP]
+                if pods > options.slow_pods:
+                    theirs = [way for way in theirs if way.name not in PROCESS_FOR_EACH_CALL]
                 commands = [ours, replace(ours, name=NOISE), *theirs]
                 window = _window(nginx, pods)
                 found += _series(commands, options.turns, folder, window, pods, concurrency)
+            bare = without_calls(ours, dns.port, pods)
+            found += _series(bare, options.turns, folder, lambda: 0.0, pods, concurrency)
     return found
 
 

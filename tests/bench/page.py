@@ -13,7 +13,7 @@ from typing import Any
 from tests.bench.measure import ratio
 from tests.bench.plot import svg
 from tests.bench.startup import FIRST_PACKET, IMPORTS
-from tests.bench.ways import CURL_PARALLEL, NOISE, WORKER
+from tests.bench.ways import CURL_PARALLEL, DIG_ALONE, NOISE, PLAN, WITHOUT_CALLS, WORKER
 from tests.loopback.program import ROOT
 
 RESULTS = ROOT / "docs" / "performance.json"
@@ -76,15 +76,13 @@ def targets(results: Results) -> Iterator[list[str]]:
 
 def _throughput_targets(rows: list[Row]) -> Iterator[list[str]]:
     most = max(row["pods"] for row in rows)
-    least = min(row["pods"] for row in rows)
     for concurrency in sorted({row["concurrency"] for row in rows}):
         found = _by_way(rows, most, concurrency)
-        few = _by_way(rows, least, concurrency)
         place = f"{most:,} pods, {concurrency} at once"
         ours, curl = found[WORKER], found[CURL_PARALLEL]
         reached = ratio(ours["window_seconds"], curl["window_seconds"])
         yield [f"first packet to last / curl --parallel, wall, {place}", "1.0", f"{reached:.2f}"]
-        reached = _cpu_of_calls(ours, few[WORKER]) / _cpu_of_calls(curl, few[CURL_PARALLEL])
+        reached = _cpu_of_calls(rows, ours) / _cpu_of_calls(rows, curl)
         yield [f"the calls / curl --parallel, CPU, {place}", "1.0", f"{reached:.2f}"]
         slow = found[REQUESTS_POOL]
         reached = ratio(slow["window_seconds"], ours["window_seconds"])
@@ -112,13 +110,21 @@ def _throughput_targets(rows: list[Row]) -> Iterator[list[str]]:
             yield [what, "1", f"{others[best]:.2f}"]
 
 
-def _cpu_of_calls(many: Row, few: Row) -> float:
-    """CPU time of a run with many pods beyond that of a run with few."""
-    return float(median(many["cpu_seconds"]) - median(few["cpu_seconds"]))
+def _cpu_of_calls(rows: list[Row], row: Row) -> float:
+    """CPU time of a run beyond that of the same way without its calls."""
+    bare = WITHOUT_CALLS.get(row["way"])
+    before = [r for r in rows if (r["way"], r["pods"]) == (bare, row["pods"])]
+    return float(median(row["cpu_seconds"]) - (median(before[0]["cpu_seconds"]) if bare else 0))
 
 
 def _by_way(rows: list[Row], pods: int, concurrency: int) -> dict[str, Row]:
-    return {r["way"]: r for r in rows if (r["pods"], r["concurrency"]) == (pods, concurrency)}
+    """The ways to do the whole job."""
+    return {
+        row["way"]: row
+        for row in rows
+        if (row["pods"], row["concurrency"]) == (pods, concurrency)
+        and row["way"] not in {DIG_ALONE, PLAN}
+    }
 
 
 # --- tables -------------------------------------------------------------------------------------
@@ -126,13 +132,14 @@ def _by_way(rows: list[Row], pods: int, concurrency: int) -> dict[str, Row]:
 
 def _whole(rows: list[Row], concurrency: int) -> str:
     counts = sorted({row["pods"] for row in rows})
-    ways = dict.fromkeys(row["way"] for row in rows if row["concurrency"] == concurrency)
+    ways = dict.fromkeys(way for pods in counts for way in _by_way(rows, pods, concurrency))
     lines = []
     for way in ways:
         line = [way]
         for pods in counts:
             found = _by_way(rows, pods, concurrency)
             if way not in found:
+                line.append("-")
                 continue
             factor = ratio(found[way]["wall_seconds"], found[WORKER]["wall_seconds"])
             cpu = ratio(found[way]["cpu_seconds"], found[WORKER]["cpu_seconds"])
@@ -142,15 +149,14 @@ def _whole(rows: list[Row], concurrency: int) -> str:
 
 
 def _windows(rows: list[Row]) -> str:
-    most, least = max(row["pods"] for row in rows), min(row["pods"] for row in rows)
+    most = max(row["pods"] for row in rows)
     lines = []
     for concurrency in sorted({row["concurrency"] for row in rows}):
-        few = _by_way(rows, least, concurrency)
-        for way, row in _by_way(rows, most, concurrency).items():
-            calls = most - least
+        for row in _by_way(rows, most, concurrency).values():
             window = median(row["window_seconds"]) / most * 1e3
-            cpu = _cpu_of_calls(row, few[way]) / max(calls, 1) * 1e3
-            lines.append([way, str(concurrency), f"{window:.3f} ms", f"{cpu:.3f} ms"])
+            cpu = _cpu_of_calls(rows, row) / most * 1e3
+            whole = "" if row["way"] in WITHOUT_CALLS else ", start-up included"
+            lines.append([row["way"], str(concurrency), f"{window:.3f} ms", f"{cpu:.3f} ms{whole}"])
     return _table([f"way, {most:,} pods", "at once", "wall time a call", "CPU time a call"], lines)
 
 
@@ -230,7 +236,8 @@ def filled(page: str, results: Results) -> str:
 
 
 def plot(results: Results) -> str:
-    rows = [row for row in results["whole"] if row["concurrency"] == 16 and row["way"] != NOISE]
+    left_out = {NOISE, DIG_ALONE, PLAN}
+    rows = [r for r in results["whole"] if r["concurrency"] == 16 and r["way"] not in left_out]
     lines = {
         way: [(row["pods"], median(row["wall_seconds"])) for row in rows if row["way"] == way]
         for way in dict.fromkeys(row["way"] for row in rows)

@@ -28,6 +28,7 @@ from tests.loopback.program import ROOT
 FIRST_ADDRESS = ipaddress.IPv4Address("127.200.0.1")
 NGINX_PORT = 18080
 PODS_PORT = 18081
+DNS_PORT = 18053
 
 NGINX_CONFIG = """\
 daemon off;
@@ -127,9 +128,9 @@ class Dns:
             for count in counts
         }
         self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._udp.bind(("127.0.0.1", 0))
-        self.port: int = self._udp.getsockname()[1]
-        self._tcp = socket.create_server(("127.0.0.1", self.port))
+        self._tcp = socket.create_server(("127.0.0.1", DNS_PORT))
+        self._udp.bind(("127.0.0.1", DNS_PORT))
+        self.port = DNS_PORT
         self._ended, self._end = os.pipe()
         self._thread = threading.Thread(target=self._serve)
 

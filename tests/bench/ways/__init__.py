@@ -38,6 +38,11 @@ PYTHON = {
     "Session per thread": "session_pool",
     "aiohttp": "aiohttp_calls",
 }
+# What is left of a way without its calls.
+DIG_ALONE = "dig, no curl"
+PLAN = "plan, no calls"
+WITHOUT_CALLS = {"curl --parallel": DIG_ALONE, "worker": PLAN, "worker again": PLAN}
+PROCESS_FOR_EACH_CALL = {FOR_LOOP, "xargs -P curl"}
 WORKER = "worker"
 NOISE = "worker again"  # against the worker: the machine's noise
 CONFIG = """\
@@ -56,6 +61,13 @@ def worker(
     config.write_text(CONFIG.format(name=name_of(pods), port=port, concurrency=concurrency) + more)
     line = [sys.executable, "-m", "worker", "--config", str(config), "--log-format", "json"]
     return Command(WORKER, [*line, "--nameserver", f"127.0.0.1:{dns_port}"])
+
+
+def without_calls(ours: Command, dns_port: int, pods: int) -> list[Command]:
+    """As much as comes before the first packet: what a way takes beyond it, its calls take."""
+    plan = [*ours.line[:3], "plan", *ours.line[3:]]
+    dig = DIG.format(dns_port=dns_port, name=name_of(pods))
+    return [Command(PLAN, plan), Command(DIG_ALONE, ["sh", "-c", f"{dig} | sed s/x/y/"])]
 
 
 def others(

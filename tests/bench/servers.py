@@ -28,7 +28,6 @@ from tests.loopback.program import ROOT
 FIRST_ADDRESS = ipaddress.IPv4Address("127.200.0.1")
 NGINX_PORT = 18080
 PODS_PORT = 18081
-DNS_PORT = 18053
 
 NGINX_CONFIG = """\
 daemon off;
@@ -127,10 +126,8 @@ class Dns:
             )
             for count in counts
         }
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._tcp = socket.create_server(("127.0.0.1", DNS_PORT))
-        self._udp.bind(("127.0.0.1", DNS_PORT))
-        self.port = DNS_PORT
+        self._tcp, self._udp = _one_port_of_each()
+        self.port: int = self._tcp.getsockname()[1]
         self._ended, self._end = os.pipe()
         self._thread = threading.Thread(target=self._serve)
 
@@ -181,11 +178,27 @@ class Dns:
         return header + question + records
 
 
+def _one_port_of_each() -> tuple[socket.socket, socket.socket]:
+    """A TCP listener and a UDP socket on the same free port."""
+    while True:
+        tcp = socket.create_server(("127.0.0.1", 0))
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            udp.bind(tcp.getsockname())
+        except OSError:  # somebody else has it
+            tcp.close()
+            udp.close()
+        else:
+            return tcp, udp
+
+
 class SlowPods:
     """The pods of tests/bench/pods.py, in a process of their own."""
 
-    def __init__(self, count: int, delay_seconds: float, hang_every: int) -> None:
-        arguments = [str(FIRST_ADDRESS), count, PODS_PORT, delay_seconds, hang_every]
+    def __init__(
+        self, count: int, delay_seconds: float, hang_every: int, port: int = PODS_PORT
+    ) -> None:
+        arguments = [str(FIRST_ADDRESS), count, port, delay_seconds, hang_every]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.bench.pods", *map(str, arguments)],
             cwd=ROOT,
@@ -201,7 +214,9 @@ class SlowPods:
 
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.close()
+        self._process.stdout.close()
         self._process.wait()
 
     def window(self, expected: int) -> float:

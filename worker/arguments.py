@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, NoReturn, cast
+from typing import Literal, NamedTuple, NoReturn, cast, get_args
 
 from worker import __version__
 from worker.kinds import parse_duration
@@ -13,6 +13,7 @@ from worker.resolvconf import DNS_PORT, Nameserver
 
 Command = Literal["run", "check", "plan", "schema"]
 OutputFormat = Literal["text", "json"]
+LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
 
 COMMANDS: dict[Command, str] = {
     "run": "send the broadcasts (the default)",
@@ -99,8 +100,8 @@ GROUPS: dict[str, tuple[_Option, ...]] = {
     ),
     "logging": (
         _Option(
-            *("--log-format", "FORMAT", "", "json; or console, the default on a terminal"),
-            choices=("json", "console"),
+            *("--log-format", "FORMAT", "", "json; console, the default on a terminal; gcp or ecs"),
+            choices=LOG_FORMATS,
             otherwise="json",
         ),
         _Option("--log-level", "LEVEL", "info", "info, warning or error", tuple(LEVELS)),
@@ -153,6 +154,18 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
         termination_log=one["--termination-log"],
         output=cast("OutputFormat", one["--output"]),
     )
+
+
+def log_format_wanted(arguments: Sequence[str], environment: Mapping[str, str]) -> LogFormat | None:
+    """What can be told of it where `parse` has raised UsageError: that too has a log line."""
+    (option,) = (option for option in OPTIONS if option.flag == "--log-format")
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument(option.flag, dest="given", default=environment.get(option.variable))
+    try:
+        given = parser.parse_known_args(arguments)[0].given
+    except UsageError:
+        return None
+    return given if given in LOG_FORMATS else None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from worker import __version__, broadcast, config, excerpt, preview, report
-from worker.arguments import Options, UsageError, parse
+from worker.arguments import Options, UsageError, log_format_wanted, parse
 from worker.console import Lines
 from worker.discovery import Lookup
 from worker.logs import (
@@ -37,12 +37,10 @@ from worker.world import LiveWorld
 
 STDOUT, STDERR = 1, 2
 NO_RUN = {"check", "plan", "schema"}
-WORKER_FIELDS = {
-    "worker_pod": "POD_NAME",
-    "worker_namespace": "POD_NAMESPACE",
-    "worker_node": "NODE_NAME",
-    "worker_job": "JOB_NAME",
-}
+# The downward API's: on every line, so that an alert needs no shipper's labels to say whose it is …
+LINE_FIELDS = {"worker_namespace": "POD_NAMESPACE", "worker_job": "JOB_NAME"}
+# … and in run.started.
+START_FIELDS = {"worker_pod": "POD_NAME", "worker_node": "NODE_NAME"}
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str], stop: Stop) -> int:
@@ -52,7 +50,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], stop: Stop) -
     except UsageError as error:
         print(f"python -m worker: {error}\nTry python -m worker --help", file=sys.stderr)  # noqa: T201
         if not NO_RUN.intersection(arguments):
-            _log_usage_error(str(error), stop)
+            _log_usage_error(str(error), arguments, environment, stop)
         return report.EXIT_USAGE
     try:
         if options.command == "run":
@@ -111,16 +109,23 @@ def _columns(terminal: int) -> int:
     return os.get_terminal_size(terminal).columns or 80
 
 
-def _log_usage_error(message: str, stop: Stop) -> None:
+def _log_usage_error(
+    message: str, arguments: Sequence[str], environment: Mapping[str, str], stop: Stop
+) -> None:
     """A run that cannot begin has a last line too: alerts may wait for it."""
-    log = configure(Sink(STDOUT, stop), _log_format(None), "info", Masker(()))
-    log.error(
+    log_format = _log_format(log_format_wanted(arguments, environment))
+    log = configure(Sink(STDOUT, stop), log_format, "info", Masker(()))
+    log.bind(**_given(LINE_FIELDS, environment)).error(
         "run.finished",
         run_id=os.urandom(16).hex(),
         outcome="failed",
         exit_code=report.EXIT_USAGE,
         error_message=message,
     )
+
+
+def _given(fields: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
+    return {field: environment[name] for field, name in fields.items() if environment.get(name)}
 
 
 def _log_format(wanted: LogFormat | None) -> LogFormat:
@@ -171,6 +176,7 @@ class Run:
         self._loaded = False
         self._log_format = _log_format(options.log_format)
         self._display = _display(self._sink, self._log_format, environment)
+        self._running: str | None = None  # the broadcast, for run.crashed to name
         self._log = self._configure()
 
     def main(self) -> int:
@@ -192,7 +198,7 @@ class Run:
     def _configure(self) -> Log:
         level = self._options.log_level
         log = configure(self._sink, self._log_format, level, self._masker, self._display)
-        return log.bind(run_id=self._run_id)
+        return log.bind(run_id=self._run_id, **_given(LINE_FIELDS, self._environment))
 
     def _load(self) -> Config:
         loaded = _load(self._options, self._environment)
@@ -202,17 +208,20 @@ class Run:
         return loaded
 
     def _broadcast_all(self, loaded: Config) -> RunReport:
-        worker = {field: self._environment.get(name) for field, name in WORKER_FIELDS.items()}
         self._log.info(
             "run.started",
             version=__version__,
             config_files=", ".join(loaded.files),
             broadcasts=len(loaded.broadcasts),
-            **{field: value for field, value in worker.items() if value},
+            **_given(START_FIELDS, self._environment),
         )
         conf = _resolv_conf(self._options)
         worlds = [(entry, self._world(entry, conf)) for entry in loaded.broadcasts]
-        reports = [broadcast.run(entry, world, self._log) for entry, world in worlds]
+        reports = []
+        for entry, world in worlds:
+            self._running = entry.name
+            reports.append(broadcast.run(entry, world, self._log))
+        self._running = None
         return RunReport(
             broadcasts=tuple(reports),
             duration_seconds=time.monotonic() - self._started_at,
@@ -248,7 +257,13 @@ class Run:
         error_type = type(error).__name__
         message = str(error) if self._loaded else "not shown, since the secrets are not known yet"
         stack = _stack(error)
-        self._log.error("run.crashed", error_type=error_type, error_message=message, stack=stack)
+        self._log.error(
+            "run.crashed",
+            broadcast=self._running,
+            error_type=error_type,
+            error_message=message,
+            stack=stack,
+        )
         return self._failure(report.EXIT_BUG, f"{error_type}: {message}")
 
     def _failure(self, exit_code: int, error_message: str) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from urllib.parse import quote, quote_plus
 
 import structlog
 
+from worker.formats import to_ecs, to_gcp
 from worker.stop import Stop
 
-LogFormat = Literal["json", "console"]
+LogFormat = Literal["json", "console", "gcp", "ecs"]
 LevelName = Literal["info", "warning", "error"]
 Event = MutableMapping[str, Any]
 Log = structlog.typing.FilteringBoundLogger
@@ -221,7 +222,7 @@ def configure(
         return _tidy({**head, **event}, masker)
 
     def render(_logger: object, _name: str, event: Event) -> bytes:
-        return _to_json(event) if log_format == "json" else encode_line(console_line(event))
+        return RENDERERS[log_format](event)
 
     def show(_logger: object, name: str, event: Event) -> bytes:
         assert display
@@ -288,3 +289,11 @@ def encode_line(line: str) -> bytes:
 def printable(text: str) -> str:
     """A pod's words must not steer the terminal."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+RENDERERS: dict[LogFormat, Callable[[Event], bytes]] = {
+    "json": _to_json,
+    "console": lambda event: encode_line(console_line(event)),
+    "gcp": lambda event: _to_json(to_gcp(event)),
+    "ecs": lambda event: _to_json(to_ecs(event)),
+}

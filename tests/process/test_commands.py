@@ -452,6 +452,29 @@ def test_a_usage_error_is_exit_2_on_standard_error_and_in_the_log(
     assert message in entry["error_message"]
 
 
+def test_a_usage_error_is_in_the_log_format_that_was_asked_for() -> None:
+    done = python("--frobnicate", BROADCAST_LOG_FORMAT="gcp", POD_NAMESPACE="shop", JOB_NAME="j-1")
+    (entry,) = (json.loads(line) for line in done.stdout.splitlines())
+    assert (entry["severity"], entry["exit_code"]) == ("ERROR", 2)
+    assert (entry["worker_namespace"], entry["worker_job"]) == ("shop", "j-1")
+    done = python("--frobnicate", "--log-format", "ecs")
+    (entry,) = (json.loads(line) for line in done.stdout.splitlines())
+    assert (entry["event.action"], entry["pod_broadcast.exit_code"]) == ("run.finished", 2)
+
+
+def test_every_line_says_whose_namespace_and_job_it_is(run: Run) -> None:
+    given = {"POD_NAMESPACE": "shop", "JOB_NAME": "clear-29380000"}
+    more = {"POD_NAME": "clear-29380000-x7k2p", "NODE_NAME": "node-1"}
+    finished = run("- {name: clear, url: http://web:8080/, settle: 0s}\n", environment=given | more)
+    assert finished.exit_code == 4
+    assert {(e["worker_namespace"], e["worker_job"]) for e in finished.entries} == {
+        ("shop", "clear-29380000")
+    }
+    started = finished.only("run.started")
+    assert (started["worker_pod"], started["worker_node"]) == ("clear-29380000-x7k2p", "node-1")
+    assert [e["event"] for e in finished.entries if "worker_pod" in e] == ["run.started"]
+
+
 def test_a_usage_error_of_check_is_on_standard_error_only() -> None:
     done = python("check", "--frobnicate")
     assert (done.returncode, done.stdout) == (2, "")

@@ -15,6 +15,7 @@ from tests.loopback.pods import Behaviour, Pods, raw
 from tests.loopback.program import ROOT, Finished
 from tests.loopback.terminal import Terminal
 from tests.process.conftest import Run
+from worker.arguments import LOG_FORMATS
 
 WEB = "web.default.svc.cluster.local"
 HEADER, FILE, TOKEN = 'hEaDeR/+"1%&=?', "fIlE-t0ken-2", 'bEaReR+/="3~'
@@ -98,7 +99,7 @@ def check_nothing_leaks(finished: Finished, folder: Path, auth: str) -> None:
     assert not leaks, leaks
 
 
-@pytest.mark.parametrize("log_format", ["json", "console", "live"])
+@pytest.mark.parametrize("log_format", [*LOG_FORMATS, "live"])
 @pytest.mark.parametrize("auth", AUTHS)
 @pytest.mark.parametrize("what", PODS)
 def test_a_pod_that_echoes_secrets_in(
@@ -122,7 +123,8 @@ def test_a_pod_that_echoes_secrets_in(
         assert request.header("X-Env") == HEADER
         assert request.header("X-File") == FILE
         check_nothing_leaks(finished, folder, auth)
-        if what == "the reason phrase" or (log_format == "json" and what != "no HTTP at all"):
+        structured = log_format not in {"console", "live"}
+        if what == "the reason phrase" or (structured and what != "no HTTP at all"):
             assert "***" in finished.stdout
 
 
@@ -217,6 +219,8 @@ def test_a_crash_in(
         crashed, last = finished.entries[-2:]
         assert (crashed["event"], crashed["error_type"]) == ("run.crashed", "RuntimeError")
         assert "in crash" in crashed["stack"]
+        before = {"worker.config:load", "worker.resolvconf:candidates", "worker.report:summary"}
+        assert crashed.get("broadcast") == (None if room in before else "clear")
         assert (last["event"], last["exit_code"], last["outcome"]) == ("run.finished", 1, "failed")
     elif finished.exit_code != 0:  # a plan does not enter every room
         assert finished.exit_code == 1

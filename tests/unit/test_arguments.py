@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from worker.arguments import GROUPS, OPTIONS, Options, UsageError, parse
+from worker.arguments import GROUPS, OPTIONS, Options, UsageError, log_format_wanted, parse
 from worker.resolvconf import Nameserver
 
 DEFAULTS = Options(
@@ -122,3 +122,24 @@ def test_help_ends_with_the_exit_codes_and_fits_a_terminal(help_text: str) -> No
     assert "  1         a bug, or the log could not be written\n" in exit_codes
     assert exit_codes.splitlines()[-1].startswith("  130, 143")
     assert max(map(len, help_text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "wanted"),
+    [
+        ("--log-format ecs --nonsense", "", "ecs"),
+        ("fly --log-format=gcp", "", "gcp"),
+        ("--nonsense", "gcp", "gcp"),
+        ("--nonsense --log-format json", "gcp", "json"),
+        ("--nonsense", "", None),
+        ("--nonsense", "xml", None),
+        ("--log-format", "gcp", None),
+    ],
+)
+def test_the_log_format_of_a_wrong_command_line_can_be_told(
+    arguments: str, environment: str, wanted: str | None
+) -> None:
+    variables = {"BROADCAST_LOG_FORMAT": environment} if environment else {}
+    with pytest.raises(UsageError):
+        parse(arguments.split(), variables)
+    assert log_format_wanted(arguments.split(), variables) == wanted

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -47,12 +48,26 @@ def _lacks_tools() -> str | None:
 # What the commands in the documentation need, and how it says that it is there.
 TOOLS = {"dig": "-v", "curl": "--version", "jq": "--version"}
 
+
+PROGRAMS = ("prometheus-alertmanager", "amtool", "prometheus", "promtool", "node", "npm")
+
+
+def _lacks_alerting() -> str | None:
+    """Loki is in no distribution's packages: the environment names it."""
+    loki = os.environ.get("LOKI")
+    if not loki:
+        return "LOKI names no program"
+    missing = [name for name in (loki, *PROGRAMS) if shutil.which(name) is None]
+    return f"there is no {', '.join(missing)}" if missing else None
+
+
 # What each suite needs: a function that says what is missing, or None.
 NEEDS: dict[str, Callable[[], str | None]] = {
     "docs": functools.cache(_lacks_tools),
     "manifests": functools.cache(lambda: _answers("kubectl", "kustomize", "--help")),
     "container": functools.cache(lambda: _answers("docker", "version")),
     "cluster": functools.cache(_lacks_cluster),
+    "alerting": functools.cache(_lacks_alerting),
 }
 
 

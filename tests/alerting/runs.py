@@ -1,0 +1,184 @@
+"""The real program's log lines, of runs with every outcome, made once and moved in time."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from tests.loopback.nameserver import Nameserver, Query
+from tests.loopback.pods import Pods, reply
+from tests.loopback.program import ROOT, Finished, Worker
+from tests.process.test_secrets import CRASH
+
+WEB, EDGE = "web.default.svc.cluster.local", "edge.default.svc.cluster.local"
+NAMESPACE, JOB = "the-namespace", "clear-29380000"
+ENVIRONMENT = {"POD_NAMESPACE": NAMESPACE, "JOB_NAME": JOB, "POD_NAME": f"{JOB}-x7k2p"}
+CONFIG = """\
+- name: clear-web-caches
+  url: http://web:{port}/clear-caches
+  settle: {settle}
+  attempts: {attempts}
+  backoff: {{initial: 100ms, max: 100ms}}
+"""
+
+Prepare = Callable[[Nameserver, Pods], None]
+Signal = Callable[[Worker], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A run: its lines, each with the seconds from the run's end back to it."""
+
+    exit_code: int
+    lines: tuple[tuple[float, str], ...]
+
+    def ended(self, at: float, namespace: str, job: str = JOB) -> list[tuple[float, str]]:
+        """The same run by another id, as if it had ended then, there and in that Job."""
+        (run_id,) = {json.loads(line)["run_id"] for _, line in self.lines}
+        other = uuid.uuid4().hex
+        return [
+            (
+                at - before,
+                line.replace(run_id, other)
+                .replace(f'"worker_namespace":"{NAMESPACE}"', f'"worker_namespace":"{namespace}"')
+                .replace(f'"worker_job":"{JOB}"', f'"worker_job":"{job}"'),
+            )
+            for before, line in self.lines
+        ]
+
+
+def renamed(lines: Sequence[tuple[float, str]], field: str) -> list[tuple[float, str]]:
+    """The same lines by a program that calls a field something else."""
+    return [(at, line.replace(f'"{field}":', f'"x_{field}":')) for at, line in lines]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """How to come by a run."""
+
+    exit_code: int
+    prepare: Prepare = lambda _nameserver, _pods: None
+    config: str = CONFIG
+    settle: str = "10s"
+    attempts: int = 1
+    arguments: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    signal: Signal = lambda _worker: None
+
+
+def _one_fails(_nameserver: Nameserver, pods: Pods) -> None:
+    pods[0].script(reply(503, b"warming up"))
+
+
+def _one_fails_at_first(_nameserver: Nameserver, pods: Pods) -> None:
+    pods[0].script(reply(503), reply())
+
+
+def _another_fails(_nameserver: Nameserver, pods: Pods) -> None:
+    pods[1].script(reply(503))
+
+
+def _all_fail(_nameserver: Nameserver, pods: Pods) -> None:
+    pods.die(*pods.addresses)
+
+
+def _servfail(nameserver: Nameserver, _pods: Pods) -> None:
+    nameserver.fault("servfail")
+
+
+def _nobody(nameserver: Nameserver, _pods: Pods) -> None:
+    nameserver.remove(WEB)
+
+
+def _one_has_died(nameserver: Nameserver, pods: Pods) -> None:
+    """DNS lists a dead pod, and then no longer."""
+    pods.die(pods.addresses[0])
+
+    def turn(query: Query) -> None:
+        if query.qname == WEB and nameserver.asked(WEB):
+            nameserver.set(WEB, *pods.addresses[1:])
+
+    nameserver.on_query = turn
+
+
+def _stop_in_a_call(worker: Worker) -> None:
+    worker.wait_for_event("call.failed")
+    worker.process.terminate()
+
+
+TWO = CONFIG + CONFIG.replace("clear-web-caches", "reload-edge").replace("//web:", "//edge:")
+CASES = {
+    "complete": Case(0),
+    "recovered": Case(0, _one_fails_at_first, attempts=3),
+    "partial": Case(3, _one_fails),
+    "partial elsewhere": Case(3, _another_fails),
+    "failed": Case(4, _all_fail),
+    "no pods": Case(4, _nobody, settle="0s"),
+    "dns broken": Case(4, _servfail, settle="0s"),
+    "gone": Case(0, _one_has_died),
+    "unconfirmed": Case(0, settle="0s"),
+    "outside a pod": Case(
+        3, _one_fails, environment=(("POD_NAMESPACE", ""), ("JOB_NAME", ""), ("POD_NAME", ""))
+    ),
+    "two broadcasts": Case(3, _one_fails, TWO),
+    "invalid": Case(2, config=CONFIG.replace("  settle", "  setle")),
+    "usage": Case(2, arguments=("--frobnicate",)),
+    "stopped": Case(143, _one_fails, attempts=500, signal=_stop_in_a_call),
+    "crashed": Case(
+        1,
+        environment=(
+            ("CRASH", "worker.ledger:Ledger.record_call"),
+            ("TOKEN", "a"),
+            ("HEADER", "b"),
+        ),
+    ),
+}
+
+
+def record(log_format: str = "json") -> Mapping[str, Recorded]:
+    """Runs each case, some at a time."""
+    with ThreadPoolExecutor(4) as pool:
+        runs = pool.map(lambda case: _record(case, log_format), CASES.values())
+        return dict(zip(CASES, runs, strict=True))
+
+
+def finished(case: Case, log_format: str = "json") -> Finished:
+    """One run of the program against pods and a nameserver of its own."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Nameserver() as nameserver,
+        Pods(3) as pods,
+    ):
+        Path(folder, "sitecustomize.py").write_text(CRASH)
+        nameserver.set(WEB, *pods.addresses)
+        nameserver.set(EDGE, *pods.addresses[1:])
+        case.prepare(nameserver, pods)
+        environment = ENVIRONMENT | dict(case.environment)
+        if "CRASH" in environment:
+            environment["PYTHONPATH"] = f"{folder}:{ROOT}"
+        config = case.config.format(port=pods.port, settle=case.settle, attempts=case.attempts)
+        arguments = ("--log-format", log_format, *case.arguments)
+        with Worker(
+            Path(folder), config, *arguments, nameserver=nameserver, environment=environment
+        ) as worker:
+            case.signal(worker)
+            done = worker.finish()
+    assert done.exit_code == case.exit_code, done
+    return done
+
+
+def _record(case: Case, log_format: str) -> Recorded:
+    done = finished(case, log_format)
+    key = {"ecs": "@timestamp", "gcp": "time"}.get(log_format, "timestamp")
+    lines = [
+        (datetime.fromisoformat(json.loads(t)[key]).timestamp(), t)
+        for t in done.stdout.splitlines()
+    ]
+    end = max(at for at, _ in lines)
+    return Recorded(case.exit_code, tuple((end - at, line) for at, line in lines))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,17 +18,23 @@ from tests.process.test_secrets import CRASH
 
 WEB, EDGE = "web.default.svc.cluster.local", "edge.default.svc.cluster.local"
 NAMESPACE, JOB = "the-namespace", "clear-29380000"
-ENVIRONMENT = {"POD_NAMESPACE": NAMESPACE, "JOB_NAME": JOB, "POD_NAME": f"{JOB}-x7k2p"}
+ENVIRONMENT = {
+    "POD_NAMESPACE": NAMESPACE,
+    "JOB_NAME": JOB,
+    "POD_NAME": f"{JOB}-x7k2p",
+    "NODE_NAME": "node-1",
+}
 CONFIG = """\
 - name: clear-web-caches
   url: http://web:{port}/clear-caches
   settle: {settle}
   attempts: {attempts}
   backoff: {{initial: 100ms, max: 100ms}}
+  log_response: true
 """
 
 Prepare = Callable[[Nameserver, Pods], None]
-Signal = Callable[[Worker], None]
+Signal = Callable[[Worker, Pods], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,7 @@ class Case:
     attempts: int = 1
     arguments: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
-    signal: Signal = lambda _worker: None
+    signal: Signal = lambda _worker, _pods: None
 
 
 def _one_fails(_nameserver: Nameserver, pods: Pods) -> None:
@@ -107,8 +113,8 @@ def _one_has_died(nameserver: Nameserver, pods: Pods) -> None:
     nameserver.on_query = turn
 
 
-def _stop_in_a_call(worker: Worker) -> None:
-    worker.wait_for_event("call.failed")
+def _stop_after_a_call(worker: Worker, pods: Pods) -> None:
+    pods.wait_for("a call to the pod that fails", lambda: len(pods[0].requests) > 1)
     worker.process.terminate()
 
 
@@ -129,7 +135,7 @@ CASES = {
     "two broadcasts": Case(3, _one_fails, TWO),
     "invalid": Case(2, config=CONFIG.replace("  settle", "  setle")),
     "usage": Case(2, arguments=("--frobnicate",)),
-    "stopped": Case(143, _one_fails, attempts=500, signal=_stop_in_a_call),
+    "stopped": Case(143, _one_fails, attempts=500, signal=_stop_after_a_call),
     "crashed": Case(
         1,
         environment=(
@@ -141,11 +147,23 @@ CASES = {
 }
 
 
-def record(log_format: str = "json") -> Mapping[str, Recorded]:
-    """Runs each case, some at a time."""
+# Enough to have every event, and every field of each.
+EVERY_EVENT = (
+    "gone",
+    "dns broken",
+    "failed",
+    "two broadcasts",
+    "invalid",
+    "usage",
+    "stopped",
+    "crashed",
+)
+
+
+def record(cases: Iterable[str] = CASES, log_format: str = "json") -> Mapping[str, Recorded]:
+    """Runs the cases, some at a time."""
     with ThreadPoolExecutor(4) as pool:
-        runs = pool.map(lambda case: _record(case, log_format), CASES.values())
-        return dict(zip(CASES, runs, strict=True))
+        return dict(pool.map(lambda name: (name, _record(CASES[name], log_format)), cases))
 
 
 def finished(case: Case, log_format: str = "json") -> Finished:
@@ -167,7 +185,7 @@ def finished(case: Case, log_format: str = "json") -> Finished:
         with Worker(
             Path(folder), config, *arguments, nameserver=nameserver, environment=environment
         ) as worker:
-            case.signal(worker)
+            case.signal(worker, pods)
             done = worker.finish()
     assert done.exit_code == case.exit_code, done
     return done

@@ -1,6 +1,6 @@
 # make demo          the worker against pods and a DNS server on loopback
 # make recipe        the loop of dig and curl, and the worker, against the same faults
-# make test          every test that this machine can run (REQUIRE=container,cluster,docs makes a skipped suite a failure)
+# make test          every test that this machine can run (REQUIRE=container,cluster,docs,alerting makes a skipped suite a failure)
 # make check         formatting, lint, types, import contract
 # make image         pod-broadcast:VERSION (ARGS are docker build's)
 # make kind          the example overlay on the kind cluster that there is

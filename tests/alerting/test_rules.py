@@ -121,6 +121,13 @@ def test_among_noise_and_with_these_labels_alerts_are_the_same(
         check_labels(alerts, {"namespace": namespace} | cluster)
 
 
+def test_silence_of_an_hourly_broadcast_is_noticed_after_two_hours(ask: Ask) -> None:
+    hourly = RULES["NoGoodRun"].replace("20m", "2h")
+    silent = next(each for each in CORE if each.name.startswith("silence"))  # good at 0 and 30
+    for minute, fires in ((21, False), (149, False), (151, True)):
+        assert bool(labels_of(ask(hourly, minute), silent.namespace)) is fires
+
+
 def test_each_alert_has_a_scenario_in_which_it_fires_and_resolves() -> None:
     for name in ALERTS:
         for each in _about(name):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tests.alerting.runs import JOB
 
-HAND, OTHER_JOB = "clear-by-hand", "reload-29380000"
+HAND, OTHER_JOB = "by-hand-1790000000", "reload-29380000"
 DAY = 24 * 60
 
 Firing = dict[int, set[str]]

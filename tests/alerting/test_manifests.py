@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.alerting.rules import ALERTS, FOLDER, PREFIX
+from tests.alerting.rules import ALERTS, FOLDER, PREFIX, RECORDINGS
 from tests.alerting.test_prometheus import GROUPS, promtool
 from tests.loopback.program import ROOT
 
@@ -138,3 +139,48 @@ def test_the_runbooks_commands_make_rules_for_another_schedule(tmp_path: Path) -
         "[7d] offset 2h",
     }
     assert "1200" not in (tmp_path / "pod-broadcast.yaml").read_text()
+
+
+QUERIES = {
+    **{name: rule["expr"] for name, rule in (ALERTS | RECORDINGS).items()},
+    **{f"{name}'s words": " ".join(rule["annotations"].values()) for name, rule in ALERTS.items()},
+    "dashboard": "\n".join(
+        target["expr"]
+        for panel in json.loads((MANIFESTS / "alerting/grafana/pod-broadcast.json").read_text())[
+            "panels"
+        ]
+        for target in panel["targets"]
+    ),
+}
+# A stream's labels; the event in the line; nothing but what could be read; the event again.
+BEGINNING = re.compile(
+    r'\{service_name=~"\(\.\+/\)\?\(pod-broadcast\|worker\)\(-\.\+\)\?\|unknown_service"\} '
+    r'\|[=~] \S+( \|= %q)?\s+\| json [^|]+\| __error__="" \| event=~?"[a-z.|]+"'
+)
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_selects_positively_and_the_event_before_anything_else(name: str) -> None:
+    text = QUERIES[name]
+    assert "!=" not in text
+    assert "!~" not in text
+    assert "absent" not in text
+    assert len(re.findall(r"\{service_name", text)) == len(BEGINNING.findall(text))
+    assert not re.findall(r"\| json\s*\|", text), "every key would become a label"
+
+
+BASE = MANIFESTS / "base" / "cronjob.yaml"
+
+
+@pytest.mark.skipif(not BASE.exists(), reason="there is no CronJob yet")
+def test_the_rules_fit_the_cronjob_that_is_shipped() -> None:
+    cronjob = yaml.safe_load(BASE.read_text())
+    spec = cronjob["spec"]["jobTemplate"]["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    expressions = " ".join(rule["expr"] for rule in RULES.values())
+    assert cronjob["spec"]["schedule"] == "*/10 * * * *"  # twice that: [20m], 1200 s
+    assert f"> {spec['activeDeadlineSeconds']}\n" in expressions
+    assert "pod-broadcast" in cronjob["metadata"]["name"]
+    assert container["name"] == "worker"
+    variables = {each["name"] for each in container["env"]}
+    assert variables >= {"POD_NAMESPACE", "JOB_NAME"}

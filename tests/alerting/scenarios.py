@@ -182,6 +182,11 @@ MORE = [
         {6: "RunNotComplete"},
     ),
     scenario(
+        "one CronJob has got over its crash and another has not",
+        "0 crashed, 5 complete, 6 crashed of another CronJob",
+        {7: "RunNotComplete Crashed"},
+    ),
+    scenario(
         "Kubernetes repeats the run within the Job",
         "0 failed, 2 partial, 4 complete",
         {1: "Failed RunNotComplete", 3: "Partial RunNotComplete", 5: ""},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from tests.alerting.rules import ALERTS, RECORDINGS, fields_read
 from tests.alerting.runs import Recorded, renamed
 from tests.alerting.scenarios import CORE, MORE, Scenario
 from tests.alerting.servers import Loki
+from tests.loopback.program import ROOT
 
 PLAIN = "namespace, pod, container, app and job"
 SCENARIOS = [*CORE, *MORE]
@@ -129,6 +131,17 @@ def test_silence_of_an_hourly_broadcast_is_noticed_after_two_hours(ask: Ask) -> 
     silent = next(each for each in CORE if each.name.startswith("silence"))  # good at 0 and 30
     for minute, fires in ((21, False), (149, False), (151, True)):
         assert bool(labels_of(ask(hourly, minute), silent.namespace)) is fires
+
+
+def test_the_pages_query_shows_whether_lines_arrive_as_the_rules_read_them(ask: Ask) -> None:
+    page = (ROOT / "docs" / "alerting.md").read_text()
+    (query,) = re.findall(r"```text\n(sum by .*?)```", page, re.DOTALL)
+    for number, layout in enumerate(LAYOUTS):
+        namespace = f"{CORE[0].namespace}-{number}"
+        (found,) = (e for e in ask(query, 25) if e["metric"].get("namespace") == namespace)
+        assert (found["metric"]["broadcast"], found["value"][1]) == ("clear-web-caches", "3"), (
+            layout
+        )
 
 
 def test_each_alert_has_a_scenario_in_which_it_fires_and_resolves() -> None:

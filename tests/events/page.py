@@ -30,6 +30,8 @@ last line. Event names, fields and their values are what a [version number](../C
 of; new ones may come with any version. Every line that the tests see is held against this page.
 
 `console`, the default on a terminal, shows time, level, broadcast and `message` of the same events.
+`gcp` and `ecs` have the same fields by the names of Google Cloud Logging and of the Elastic Common
+Schema: [alerting.md](alerting.md#google-cloud) says how to take them in.
 """
 
 ERRORS = """\
@@ -86,6 +88,8 @@ def example(event: Event) -> str:
         "event": event.name,
         "message": MESSAGES[event.name](event.example),
         "run_id": "9f3c61d0a5e84f0fb0a7c2d5e6184b3a",
+        "worker_namespace": "default",
+        "worker_job": "pod-broadcast-29381760",
     }
     if any(field.name == "broadcast" for field in documented(event)):
         entry["broadcast"] = "clear-web-caches"

@@ -42,6 +42,8 @@ COMMON = (
     Field("event", "text", "which event it is: the name to filter by"),
     Field("message", "text", "one sentence for a person; its wording is no interface"),
     Field("run_id", "text", "32 hex digits, the run's own; also the trace id of its calls"),
+    Field("worker_namespace", "text", "POD_NAMESPACE", "the variable is not set"),
+    Field("worker_job", "text", "JOB_NAME", "the variable is not set"),
     Field("broadcast", "text", "the broadcast's name", "it is about the whole run"),
 )
 
@@ -87,18 +89,14 @@ EVENTS = (
             Field("config_files", "text", "the files that were read, with commas"),
             Field("broadcasts", "integer", "how many are selected"),
             Field("worker_pod", "text", "POD_NAME", "the variable is not set"),
-            Field("worker_namespace", "text", "POD_NAMESPACE", "the variable is not set"),
             Field("worker_node", "text", "NODE_NAME", "the variable is not set"),
-            Field("worker_job", "text", "JOB_NAME", "the variable is not set"),
         ),
         {
             "version": __version__,
             "config_files": "/etc/pod-broadcast/clear-web-caches.yaml",
             "broadcasts": 1,
             "worker_pod": "pod-broadcast-29381760-x7k2p",
-            "worker_namespace": "default",
             "worker_node": "node-3",
-            "worker_job": "pod-broadcast-29381760",
         },
     ),
     Event(
@@ -389,6 +387,6 @@ BY_NAME = {event.name: event for event in EVENTS}
 
 def documented(event: Event) -> tuple[Field, ...]:
     """All its fields, the common ones included."""
-    outside = event.name.startswith(("run.", "config.", "shutdown."))
+    outside = event.name.startswith(("run.started", "run.finished", "config.", "shutdown."))
     common = tuple(f for f in COMMON if f.name != "broadcast" or not outside)
     return (*common, *event.fields)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
-from tests.alerting.servers import Loki
+from tests.alerting.servers import Loki, Stream
 
 Labels = dict[str, str]
 Line = tuple[float, str]
@@ -123,11 +123,13 @@ class Shipment:
             self._streams[tuple(sorted(labels.items()))].append((at, line, metadata))
 
     def push(self, loki: Loki) -> None:
-        streams: list[Mapping[str, object]] = []
+        streams: list[Stream] = []
         for labels, lines in self._streams.items():
+            # Of what comes twice at the same time Loki keeps one.
+            once = {(round(at * 1e9), line): metadata for at, line, metadata in lines}
             values = [
-                [str(round(at * 1e9)), line, *([metadata] if metadata else [])]
-                for at, line, metadata in sorted(lines, key=lambda each: each[0])
+                [str(at), line, *([once[at, line]] if once[at, line] else [])]
+                for at, line in sorted(once)
             ]
             streams.append({"stream": dict(labels), "values": values})
         loki.push(streams)

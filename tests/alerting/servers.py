@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import requests
 
@@ -66,7 +66,9 @@ class Service:
         _value: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        self.stop()
+        if self._process:  # what it has written is of no use to anybody
+            self._process.kill()
+            self._process.wait()
 
     def start(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -117,6 +119,13 @@ def wait_for(what: str, holds: Any) -> Any:
     return value
 
 
+class Stream(TypedDict):
+    """Labels, and lines with their times in nanoseconds, as Loki's API has them."""
+
+    stream: dict[str, str]
+    values: list[list[Any]]
+
+
 class Loki(Service):
     """Rules are the files put into `rules`; its ruler looks there each second."""
 
@@ -126,6 +135,7 @@ class Loki(Service):
         super().__init__(directory)
         self._alertmanager, self._prometheus = alertmanager, prometheus
         self._grpc_port = free_port()
+        self._pushed = 0
         self.rules = directory / "rules" / "fake"
         self.rules.mkdir(parents=True)
 
@@ -143,17 +153,25 @@ class Loki(Service):
             "PROMETHEUS": self._prometheus or "http://127.0.0.1:9",
         }
 
-    def push(self, streams: Sequence[Mapping[str, object]]) -> None:
-        """Streams as the API has them: labels, and lines with their times in nanoseconds."""
+    def push(self, streams: Sequence[Stream]) -> None:
+        """No line may come twice at the same time of a stream: Loki keeps but one."""
         for start in range(0, len(streams), STREAMS_A_PUSH):
             body = {"streams": streams[start : start + STREAMS_A_PUSH]}
             url = f"{self.url}/loki/api/v1/push"
             response = requests.post(url, json=body, timeout=HANG_SECONDS)
             assert response.status_code == 204, response.text
+        self._pushed += sum(len(stream["values"]) for stream in streams)
 
     def flush(self) -> None:
-        """Old lines are seen by queries only once they are in the store."""
+        """Old lines are seen by queries only once they are in the store, which takes a moment."""
         assert requests.post(f"{self.url}/flush", timeout=HANG_SECONDS).ok
+        count = 'sum(count_over_time({service_name=~".+"} [9d]))'
+
+        def all_there() -> bool:
+            result = self.query(count, time.time())
+            return bool(result) and int(result[0]["value"][1]) == self._pushed
+
+        wait_for(f"{self._pushed} lines", all_there)
 
     def query(self, expression: str, at: float) -> list[dict[str, Any]]:
         answer = self.get("/loki/api/v1/query", query=expression, time=str(round(at * 1e9)))

@@ -1,21 +1,70 @@
-"""Time that is up before a wait begins."""
+"""Waits for room to send, and time that is up."""
 
 from __future__ import annotations
 
+import math
+import socket
+import threading
 import time
+from contextlib import closing
 
 import pytest
 
-from tests.loopback.pods import Pods
 from worker.connection import Connection
-from worker.model import Endpoint
+from worker.loop import Loop
+from worker.model import CallResult, Endpoint
+from worker.stop import Stop
+
+MUCH = b"x" * 16 * 1024 * 1024  # more than the kernel keeps for a reader that does not read
+
+
+def send(listener: socket.socket, ends_at: float) -> CallResult:
+    """What came of sending MUCH; the error_type tells whether the time was up first."""
+    endpoint = Endpoint(*listener.getsockname())
+
+    async def call() -> CallResult:
+        with closing(Connection(endpoint, ends_at)) as connection:
+            try:
+                await connection.connect(timeout_seconds=60)
+                await connection.send(MUCH)
+            except TimeoutError:
+                return CallResult(endpoint, "", 0.0, error_type="timeout")
+        return CallResult(endpoint, "", 0.0)
+
+    with closing(Loop(Stop().fileno())) as loop:
+        result = loop.start(call())
+        while len(loop):
+            (result,) = list(loop.run(math.inf)) or (None,)
+    assert result
+    return result
+
+
+def test_more_than_fits_is_sent_as_the_other_side_reads() -> None:
+    received: list[int] = []
+
+    def read() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            while data := connection.recv(1024 * 1024):
+                received.append(len(data))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        reader = threading.Thread(target=read)
+        reader.start()
+        assert send(listener, time.monotonic() + 60).error_type is None
+        reader.join()
+    assert sum(received) == len(MUCH)
+
+
+def test_sending_to_one_who_does_not_read_ends_when_the_time_is_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert send(listener, time.monotonic() + 0.2).error_type == "timeout"
 
 
 def test_no_wait_begins_when_the_time_is_up() -> None:
-    with Pods(1) as pods:
-        connection = Connection(Endpoint(pods.addresses[0], pods.port), time.monotonic() - 1)
-        try:
-            with pytest.raises(TimeoutError):
-                connection.receive().send(None)
-        finally:
-            connection.close()
+    endpoint = Endpoint("127.0.0.1", 1)
+    with (
+        closing(Connection(endpoint, time.monotonic() - 1)) as connection,
+        pytest.raises(TimeoutError),
+    ):
+        connection.receive().send(None)

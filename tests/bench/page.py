@@ -29,6 +29,8 @@ Results = dict[str, Any]
 def tables(results: Results) -> dict[str, str]:
     """Markdown, by title."""
     made = {"targets": _table(["target", "at most", "reached"], targets(results))}
+    facts = results["machine"].items()
+    made["machine"] = _table(["", ""], [[k.replace("_", " "), _plain(v)] for k, v in facts])
     if "whole" in results:
         for concurrency in sorted({row["concurrency"] for row in results["whole"]}):
             made[f"whole process, {concurrency} at once"] = _whole(results["whole"], concurrency)
@@ -213,6 +215,10 @@ def _startup(found: dict[str, Any]) -> str:
         )
     heads = ["what", "wall", "CPU", "wall, a tenth of a CPU", "instructions, whole process"]
     return _table(heads, lines)
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _table(heads: list[str], rows: Iterable[list[str]]) -> str:

@@ -83,10 +83,12 @@ class LiveWorld:
         """As World.calls. At a stop signal, calls in flight get the grace period, then are cut."""
         todo = deque(endpoints)
         with closing(Loop(self._stop.fileno())) as loop:
-            while (todo or len(loop)) and not self._stop.requested:
+            while not self._stop.requested:
                 now = time.monotonic()
                 if now >= ends_at:
                     todo.clear()
+                if not todo and not len(loop):
+                    break
                 if not todo or len(loop) == self._broadcast.concurrency:
                     yield from loop.run(math.inf)
                 elif now < self._next_start_at:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import time
 
 from tests.loopback.pods import Pods
 from worker.discovery import Lookup
@@ -31,3 +32,20 @@ def test_a_stop_signal_just_before_the_calls_keeps_them_from_starting() -> None:
         assert list(world.calls([Endpoint(pods.addresses[0], pods.port)], math.inf)) == []
         assert pods[0].connections == 0
     assert noticed == [signal.SIGTERM]
+
+
+def test_when_the_time_is_up_before_the_first_call_there_are_no_calls() -> None:
+    stop = Stop()
+    with Pods(1) as pods:
+        entry = Broadcast("clear", f"http://web:{pods.port}/", False, "web", pods.port)
+        world = LiveWorld(
+            entry,
+            Lookup(entry.host, "auto", ResolvConf(), stop),
+            Transport(entry, trace_id="0" * 32),
+            stop,
+            grace_seconds=60,
+            on_stop=lambda _: None,
+        )
+        endpoint = Endpoint(pods.addresses[0], pods.port)
+        assert list(world.calls([endpoint], time.monotonic())) == []
+        assert pods[0].connections == 0

@@ -1,6 +1,6 @@
 """asyncio, which structlog imports and this program never uses, is loaded when somebody uses it.
 
-It is a tenth of the time to the first packet: docs/decisions/0014-before-the-first-packet.md.
+It is a twentieth of the way to the first packet: docs/decisions/0014-before-the-first-packet.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Calls in flight, all in one thread: each goes on when its socket is ready or its time is up.
 
-Not asyncio, which takes more CPU for a call than all the rest: docs/decisions/0013-one-thread.md.
+Not asyncio, which takes nearly twice the CPU time for a call: docs/decisions/0013-one-thread.md.
 """
 
 from __future__ import annotations

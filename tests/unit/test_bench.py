@@ -37,7 +37,7 @@ def test_every_pod_is_called_once_a_turn_and_one_that_hangs_is_missed(tmp_path: 
         (series,) = take_turns([allowed], 1, tmp_path / "log", lambda: pods.window(18))
     assert len(series.wall_seconds) == len(series.cpu_seconds) == len(series.window_seconds) == 1
     assert 0 < series.window_seconds[0] < series.wall_seconds[0]
-    events = [json.loads(line)["event"] for line in (tmp_path / "log").open()]
+    events = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
     assert events.count("call.succeeded") == 18
     assert events.count("endpoint.failed") == 2
 

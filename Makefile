@@ -1,12 +1,12 @@
 # make demo          the worker against pods and a DNS server on loopback
 # make recipe        the loop of dig and curl, and the worker, against the same faults
-# make test          every test that this machine can run (REQUIRE=container,cluster,docs,alerting makes a skipped suite a failure)
+# make test          every test that this machine can run (REQUIRE=container,cluster,… makes a skipped suite a failure)
 # make check         formatting, lint, types, import contract
 # make image         pod-broadcast:VERSION (ARGS are docker build's)
 # make kind          the example overlay on the kind cluster that there is
 # make bench         the worker beside curl, requests and aiohttp; needs curl, dig and nginx (ARGS=--help)
 # make simulate      100,000 histories of a simulated cluster (HISTORIES=n for another number)
-# make coverage      which lines and branches of worker/ the tests reach
+# make coverage      the tests, and which lines and branches of worker/ they reach
 # make generated     docs/configuration.md, docs/events.md and config/schema.json, from their tables
 # make requirements  pin the dependencies of pyproject.toml again
 
@@ -25,7 +25,14 @@ recipe: $(VENV)/development
 	@$(BIN)/python -m tests.docs.recipe
 
 test: $(VENV)/development
+ifdef COVERAGE
+	@rm -f .coverage .coverage.*
+	@REQUIRE=$(REQUIRE) $(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+else
 	@REQUIRE=$(REQUIRE) $(BIN)/python -m pytest $(ARGS)
+endif
 
 check: $(VENV)/development
 	$(BIN)/ruff format --check .
@@ -54,11 +61,8 @@ bench: $(VENV)-bench/ready
 simulate: $(VENV)/development
 	@$(BIN)/python -m tests.simulation.explore $(HISTORIES)
 
-coverage: $(VENV)/development
-	@rm -f .coverage .coverage.*
-	@REQUIRE=$(REQUIRE) $(BIN)/coverage run -m pytest $(ARGS)
-	@$(BIN)/coverage combine --quiet
-	@$(BIN)/coverage report
+coverage:
+	@$(MAKE) --no-print-directory test COVERAGE=yes
 
 generated: $(VENV)/development
 	@$(BIN)/python -m tests.reference

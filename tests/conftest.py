@@ -1,6 +1,6 @@
 """Suites that need something a machine may lack are skipped there, and named at the end.
 
-`REQUIRE=container,cluster,docs,alerting` in the environment makes the lack a failure.
+`REQUIRE=docs,manifests,container,cluster,alerting` in the environment makes the lack a failure.
 """
 
 from __future__ import annotations

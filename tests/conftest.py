@@ -49,7 +49,10 @@ def _lacks_tools() -> str | None:
 TOOLS = {"dig": "-v", "curl": "--version", "jq": "--version"}
 
 
-PROGRAMS = ("prometheus-alertmanager", "amtool", "prometheus", "promtool", "node", "npm")
+PROGRAMS = (
+    *("prometheus-alertmanager", "amtool", "prometheus", "promtool", "node", "npm"),
+    *("curl", "jq", "kubectl"),
+)
 
 
 def _lacks_alerting() -> str | None:

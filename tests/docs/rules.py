@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-How = Literal["run", "dry", "container", "cluster"]
-YamlKind = Literal["broadcasts", "object", "overlay"]
+How = Literal["run", "dry", "container", "cluster", "alerting", "files"]
+YamlKind = Literal["broadcasts", "object", "overlay", "component", "routes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,9 @@ class Rule:
     `run`: by bash, against pods and DNS on loopback (tests/docs/test_commands.py). `dry`: only
     `make --dry-run`, for what takes minutes or writes files. `container`: by bash where there is a
     Docker daemon (tests/container/test_docs.py). `cluster`: by bash against a cluster that has the
-    example overlay (tests/cluster/test_docs.py).
+    example overlay (tests/cluster/test_docs.py). `alerting`: by bash, with Loki,
+    Alertmanager and files of rules (tests/alerting/test_docs.py). `files`: not at all, as it takes
+    an account with somebody; the files that it names are there (the same).
     """
 
     pattern: str
@@ -38,6 +40,8 @@ RULES = (
     Rule(r"dig ", "run"),
     Rule(r"docker run ", "container"),
     Rule(r"kubectl ", "cluster"),
+    Rule(r"(curl|amtool|sed) ", "alerting"),
+    Rule(r"gcloud ", "files"),
 )
 
 
@@ -49,8 +53,11 @@ def how(command: str) -> How | None:
 
 # `broadcasts`: loaded as a configuration, and held against the schema (tests/unit/test_docs.py).
 # `object`: created on a cluster, without effect (tests/cluster/test_docs.py). `overlay`: rendered,
-# and held against the schemas of Kubernetes (tests/manifests/test_rendered.py).
+# and held against the schemas of Kubernetes (tests/manifests/test_rendered.py). `component`:
+# rendered; `routes`: held against Alertmanager (tests/alerting/test_manifests.py).
 YAML_RULES: dict[str, YamlKind] = {
+    r"(.+\n)+components:\n  - \.\./\.\./components/(loki|prometheus)\n": "component",
+    r"route:\n": "routes",
     r"(#.*\n)*- name: |(#.*\n)*(defaults|broadcasts):": "broadcasts",
     r"apiVersion: kustomize\.config\.k8s\.io/v1beta1\n": "overlay",
     r"apiVersion: (v1|apps/v1|batch/v1|networking\.k8s\.io/v1)\n": "object",

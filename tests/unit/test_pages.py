@@ -15,8 +15,8 @@ from tests.events.table import BY_NAME
 
 # Each language, and what holds its blocks together with the program.
 LANGUAGES = {
-    "console": "tests/{docs,container,cluster}, by tests/docs/rules.py",
-    "yaml": "tests/{unit,manifests,cluster}, by tests/docs/rules.py",
+    "console": "tests/{docs,container,cluster,alerting}, by tests/docs/rules.py",
+    "yaml": "tests/{unit,manifests,cluster,alerting}, by tests/docs/rules.py",
     "json": "test_a_json_block_is_a_log_line_or_the_termination_message",
     "text": "nothing: prose, pictures, messages",
 }

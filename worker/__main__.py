@@ -19,9 +19,6 @@ def main() -> int:
     stop = Stop()
     stop.install()
     # What follows takes a tenth of a second, in which a signal may arrive.
-    from worker.lazily import import_lazily
-
-    import_lazily("asyncio")
     gc.disable()  # of what is imported, nothing is garbage
     from worker import cli
 

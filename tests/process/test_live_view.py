@@ -383,7 +383,7 @@ def test_a_crash_shows_its_stack_and_what_was_broken_off(
     with on_terminal(config(three_pods), environment=environment, columns=300) as terminal:
         assert terminal.finish() == 1
         shown = stable(terminal.shown)
-        assert shown[:2] == [STARTED, "TIME error   this is a bug: RuntimeError: one two"]
+        assert shown[:2] == [STARTED, "TIME error   clear: this is a bug: RuntimeError: one two"]
         assert shows("in crash")(shown)
         assert shown[-6:] == [
             "",

@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from tests.loopback.nameserver import Nameserver
-from tests.loopback.pods import Exchange, Pods
+from tests.loopback.pods import Exchange, Pods, raw
 from tests.loopback.program import Entry
 from tests.process.conftest import Run
 from tests.process.logbook import check_log, failed, missed, reached, resolved
@@ -62,6 +62,14 @@ def test_pods_are_verified_by_the_urls_host_and_told_it_in_sni(run: Run, tls_pod
     assert tls_pods.server_names == ["web.default.svc"] * 2
     (request,) = tls_pods[0].requests
     assert request.header("Host") == f"web.default.svc:{tls_pods.port}"
+
+
+def test_a_response_without_a_length_ends_with_the_connection(run: Run, tls_pods: Pods) -> None:
+    for number in range(2):
+        tls_pods[number].script(raw(b"HTTP/1.1 200 OK\r\n\r\nok"))
+    finished = run(config(tls_pods.port, "{ca_file: ca.pem}"))
+    check_log(finished, url(tls_pods), reached(tls_pods.endpoints))
+    assert list(tls_pods.requests.values()) == [1, 1]
 
 
 def test_server_name_replaces_the_urls_host(run: Run, tls_pods: Pods) -> None:

@@ -192,6 +192,16 @@ def test_a_line_that_cannot_be_written_is_remembered() -> None:
     assert sink.lost
 
 
+def test_a_pipe_that_is_full_for_a_while_is_waited_for(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    os.set_blocking(writer, False)
+    filled = os.write(writer, b"x" * (1 << 20))
+    sink = Sink(writer, STOP)
+    threading.Timer(0.1, os.read, [reader, filled]).start()
+    sink.write(b"line\n")
+    assert (sink.lost, os.read(reader, 100)) == (False, b"line\n")
+
+
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_reader_that_takes_nothing_is_given_up(
     stopped: bool, pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -128,31 +129,27 @@ class SimulatedWorld:
 
     def calls(self, endpoints: Sequence[Endpoint], ends_at: float) -> Iterator[CallResult]:
         """A pool in virtual time: a heap of calls in flight, the earliest end first."""
-        todo = iter(endpoints)
+        todo = deque(endpoints)
         flying: list[tuple[float, int, float, CallResult]] = []
         numbers = itertools.count()
-        exhausted = False
+        over_at = self._now
         while True:
-            while not exhausted and len(flying) < self.broadcast.concurrency:
+            while todo and len(flying) < self.broadcast.concurrency:
                 start_at = max(self._now, self._next_start_at)
                 if flying and flying[0][0] < start_at:
                     break
-                endpoint = None
-                if start_at < min(ends_at, self.history.stop_at):
-                    endpoint = next(todo, None)
-                if endpoint is None:
-                    exhausted = True
+                if start_at >= min(ends_at, self.history.stop_at):
+                    todo.clear()
+                    over_at = min(ends_at, self.history.stop_at)  # until then they may be called
                     break
                 self._now = start_at
                 self._next_start_at = start_at + self.broadcast.stagger_seconds
-                result = self._call(endpoint, start_at)
+                result = self._call(todo.popleft(), start_at)
                 ended_at = start_at + result.duration_seconds
                 heapq.heappush(flying, (ended_at, next(numbers), start_at, result))
             if not flying:
-                if exhausted:
-                    return
-                self._now = max(self._now, min(self._next_start_at, ends_at, self.history.stop_at))
-                continue
+                self._now = max(self._now, over_at)
+                return
             ended_at, _, began_at, result = heapq.heappop(flying)
             self._now = max(self._now, ended_at)
             self.made.append(SimulatedCall(result.endpoint, began_at, ended_at, result))

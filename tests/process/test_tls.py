@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from tests.loopback.nameserver import Nameserver
-from tests.loopback.pods import Exchange, Pods, raw
+from tests.loopback.pods import Behaviour, Exchange, Pods, raw
 from tests.loopback.program import Entry
 from tests.process.conftest import Run
 from tests.process.logbook import check_log, failed, missed, reached, resolved
@@ -64,9 +64,19 @@ def test_pods_are_verified_by_the_urls_host_and_told_it_in_sni(run: Run, tls_pod
     assert request.header("Host") == f"web.default.svc:{tls_pods.port}"
 
 
-def test_a_response_without_a_length_ends_with_the_connection(run: Run, tls_pods: Pods) -> None:
+async def ragged(exchange: Exchange) -> None:
+    """Closes without TLS's close_notify, as many servers do."""
+    await exchange.read_request()
+    await exchange.send(b"HTTP/1.1 200 OK\r\n\r\nok")
+    exchange.writer.transport.abort()
+
+
+@pytest.mark.parametrize("behaviour", [raw(b"HTTP/1.1 200 OK\r\n\r\nok"), ragged])
+def test_a_response_without_a_length_ends_with_the_connection(
+    behaviour: Behaviour, run: Run, tls_pods: Pods
+) -> None:
     for number in range(2):
-        tls_pods[number].script(raw(b"HTTP/1.1 200 OK\r\n\r\nok"))
+        tls_pods[number].script(behaviour)
     finished = run(config(tls_pods.port, "{ca_file: ca.pem}"))
     check_log(finished, url(tls_pods), reached(tls_pods.endpoints))
     assert list(tls_pods.requests.values()) == [1, 1]

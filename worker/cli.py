@@ -8,7 +8,6 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +158,7 @@ def _resolv_conf(options: Options) -> ResolvConf:
     except FileNotFoundError:
         text = ""  # as the C library has it
     conf = parse_resolv_conf(text)
-    return replace(conf, nameservers=options.nameservers) if options.nameservers else conf
+    return conf._replace(nameservers=options.nameservers) if options.nameservers else conf
 
 
 class Run:

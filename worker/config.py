@@ -6,7 +6,6 @@ What one key may hold is the business of `keys`. Every mistake is found before a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,7 +79,7 @@ def select(config: Config, names: Sequence[str], tags: Sequence[str]) -> Config:
         errors.append(_no_place("--tag", message))
     if errors:
         raise ConfigInvalid(errors)
-    return replace(config, broadcasts=tuple(chosen))
+    return config._replace(broadcasts=tuple(chosen))
 
 
 def json_schema() -> Schema:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from itertools import zip_longest
+from typing import NamedTuple
 
 from worker.logs import WAITING, Event, Sink, console_line, encode_line, printable
 
@@ -20,8 +20,7 @@ CALLS_FAILED = frozenset({"all_calls_failed", "some_calls_failed"})
 Column = tuple[str, list[list[str]]]  # its heading, and each row's lines
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """How far the running broadcast is. Times are of the clock that `View` is told."""
 
     name: str
@@ -60,8 +59,7 @@ class Progress:
         return f"{self.doing}, {seconds} s"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One broadcast in the table at the end."""
 
     broadcast: str
@@ -104,7 +102,7 @@ class View:
 
     def _resolved(self, event: Event, progress: Progress, _now: float) -> Progress:
         seen = progress.seen + event["newcomers"]
-        return _turn(replace(progress, seen=seen), CALLING, round=event["round"])
+        return _turn(progress._replace(seen=seen), CALLING, round=event["round"])
 
     def _resolution_failed(self, event: Event, progress: Progress, _now: float) -> Progress:
         self._resolution = event
@@ -116,20 +114,20 @@ class View:
 
     def _succeeded(self, event: Event, progress: Progress, _now: float) -> Progress:
         self._causes.pop(event["endpoint"], None)
-        return replace(progress, acknowledged=progress.acknowledged + 1)
+        return progress._replace(acknowledged=progress.acknowledged + 1)
 
     def _call_failed(self, event: Event, progress: Progress, now: float) -> Progress:
         status = event["error_type"] == "status"
         cause = f"status {event['status_code']}" if status else event["error_type"]
         self._causes[event["endpoint"]] = cause
         if "retry_in_seconds" not in event:
-            return replace(progress, failed=progress.failed + 1)
+            return progress._replace(failed=progress.failed + 1)
         until = max(progress.until, now + event["retry_in_seconds"])
         return _turn(progress, CALLING, until=until)
 
     def _stopping(self, event: Event, progress: Progress, _now: float) -> Progress:
         doing = f"stopping after {event['signal']}: calls in flight may end"
-        return replace(progress, doing=doing, stopping=True)
+        return progress._replace(doing=doing, stopping=True)
 
     def _endpoint_missed(self, event: Event, progress: Progress, _now: float) -> Progress:
         endpoint, cause = event["endpoint"], event.get("error_type")
@@ -173,8 +171,8 @@ def _turn(progress: Progress, doing: str, until: float = 0.0, round: int = 0) ->
     """Something else goes on now, unless a stop signal has ended all that."""
     number = round or progress.round
     if progress.stopping:
-        return replace(progress, round=number)
-    return replace(progress, round=number, doing=doing, until=until)
+        return progress._replace(round=number)
+    return progress._replace(round=number, doing=doing, until=until)
 
 
 def _group(cause: str, endpoints: Sequence[str]) -> str:

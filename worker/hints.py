@@ -7,7 +7,7 @@ log lines. `report` says how bad it is, this says what to try.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from worker.model import Broadcast, BroadcastReport, CallError, CallResult, Reason
@@ -15,8 +15,7 @@ from worker.model import Broadcast, BroadcastReport, CallError, CallResult, Reas
 ENVOY = "envoy"
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(NamedTuple):
     """Failures that are alike, of which `last` is one call."""
 
     broadcast: Broadcast
@@ -25,7 +24,7 @@ class Case:
 
     @property
     def some_acknowledged(self) -> bool:
-        return bool(self.report.count("acknowledged"))
+        return bool(self.report.count_of("acknowledged"))
 
 
 Rule = Callable[[Case], str]
@@ -88,13 +87,13 @@ def _no_pods(broadcast: Broadcast, _: BroadcastReport) -> str:
 
 def _min_pods(broadcast: Broadcast, report: BroadcastReport) -> str:
     return (
-        f"{report.count('acknowledged')} of at least {broadcast.min_pods} pods: "
+        f"{report.count_of('acknowledged')} of at least {broadcast.min_pods} pods: "
         "scale up, wait longer for them with settle, or lower min_pods"
     )
 
 
 def _deadline(broadcast: Broadcast, report: BroadcastReport) -> str:
-    left = report.count("failed")
+    left = report.count_of("failed")
     owed = f" with {left} of {len(report.endpoints)} endpoints still owed" if left else ""
     return (
         f"{broadcast.deadline_seconds:g} s were over{owed}: "

@@ -6,7 +6,7 @@ each other is the business of `config`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from worker import meant
 from worker.kinds import Boolean, Choice, Converted, Duration, Integer, Kind, ListOf, Text
@@ -26,8 +26,7 @@ from worker.parts import (
 from worker.url import Url
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """One key. `field` is the Broadcast's; without one, the value is a mapping of its fields.
 
     `default` and `example` are YAML; a key without a default is absent unless it is set. Of a key

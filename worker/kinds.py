@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -36,14 +35,23 @@ class Mistaken:
 MISTAKEN: Final = Mistaken()
 
 
-@dataclass(slots=True)
 class Scope:
-    """What reading takes beside the text, and what it finds beside the values."""
+    """What reading takes beside the text, and what it finds beside the values.
 
-    folder: Path  # that of the file: paths in it are relative to it
-    environment: Mapping[str, str]
-    errors: list[ConfigError] = field(default_factory=list)
-    secrets: set[str] = field(default_factory=set)
+    `folder`: that of the file; paths in it are relative to it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        errors: list[ConfigError],
+        secrets: set[str],
+    ) -> None:
+        self.folder = folder
+        self.environment = environment
+        self.errors = errors
+        self.secrets = secrets
 
     def fail(self, place: Place, path: str, message: str) -> Mistaken:
         self.errors.append(place.error(path, message))

@@ -7,7 +7,6 @@ Times called `*_at` are seconds of the monotonic clock; durations are seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 CallError = Literal[
@@ -54,17 +53,18 @@ class Endpoint(NamedTuple):
 # --- configuration ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Auth:
+class Auth(NamedTuple):
     """Either a bearer token or a user name and password (RFC 6750, RFC 7617)."""
 
-    bearer: str | None = field(default=None, repr=False)
-    username: str | None = field(default=None, repr=False)
-    password: str | None = field(default=None, repr=False)
+    bearer: str | None = None
+    username: str | None = None
+    password: str | None = None
+
+    def __repr__(self) -> str:  # no secret in it
+        return "Auth(…)"
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(NamedTuple):
     """What verifies a pod's certificate, and the certificate shown to it. Paths are absolute."""
 
     ca_file: str | None = None
@@ -74,16 +74,14 @@ class Tls:
     insecure_skip_verify: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Expect:
+class Expect(NamedTuple):
     """What counts as an acknowledgement."""
 
     status_codes: frozenset[int] = frozenset(range(200, 300))
     body_contains: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Broadcast:
+class Broadcast(NamedTuple):
     """One entry of the YAML list: one request for one headless Service.
 
     `host` is the Service's name as the URL spells it, the trailing dot of an absolute name
@@ -97,8 +95,8 @@ class Broadcast:
     port: int
     ip_family: IpFamily = "auto"
     method: str = "POST"
-    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    body: bytes | None = field(default=None, repr=False)
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
     content_type: str | None = None  # of `json`; a Content-Type header overrides it
     auth: Auth | None = None
     tls: Tls = Tls()
@@ -116,21 +114,25 @@ class Broadcast:
     log_response: bool = False
     tags: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:  # no secret in it
+        return f"Broadcast({self.name!r}, …)"
 
-@dataclass(frozen=True, slots=True)
-class Config:
+
+class Config(NamedTuple):
     """All broadcasts of all files, in file order, and every secret value that they hold."""
 
     files: tuple[str, ...]
     broadcasts: tuple[Broadcast, ...]
-    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    secrets: frozenset[str] = frozenset()
+
+    def __repr__(self) -> str:  # no secret in it
+        return f"Config({self.files!r}, …)"
 
 
 # --- discovery ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One DNS answer; without addresses it is NXDOMAIN or NODATA.
 
     A TTL is a whole number that a cache counts down, so when the answer expires is known only to
@@ -181,8 +183,7 @@ class CallResult(NamedTuple):
 # --- reports ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointReport:
+class EndpointReport(NamedTuple):
     """What one endpoint came to. `last` is its last failed call, if any."""
 
     endpoint: Endpoint
@@ -193,8 +194,7 @@ class EndpointReport:
     last: CallResult | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BroadcastReport:
+class BroadcastReport(NamedTuple):
     """What one broadcast came to. seen = acknowledged + failed + gone + cancelled."""
 
     name: str
@@ -206,12 +206,11 @@ class BroadcastReport:
     confirmed: bool
     duration_seconds: float
 
-    def count(self, verdict: Verdict) -> int:
+    def count_of(self, verdict: Verdict) -> int:
         return sum(report.verdict == verdict for report in self.endpoints)
 
 
-@dataclass(frozen=True, slots=True)
-class RunReport:
+class RunReport(NamedTuple):
     """What the whole run came to."""
 
     broadcasts: tuple[BroadcastReport, ...]

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from worker.discovery import Lookup
@@ -30,8 +29,7 @@ TRACE_ID, SPAN_ID = "0" * 32, "0" * 16
 Document = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """One broadcast as it would be carried out now."""
 
     broadcast: Broadcast

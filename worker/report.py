@@ -39,7 +39,7 @@ def level(report: BroadcastReport) -> Level:
     """How loud the broadcast's last line is."""
     if report.outcome != "complete":
         return "error"
-    return "warning" if report.count("gone") or not report.confirmed else "info"
+    return "warning" if report.count_of("gone") or not report.confirmed else "info"
 
 
 def run_level(run: RunReport) -> Level:
@@ -56,10 +56,10 @@ def summary(run: RunReport) -> dict[str, str | int | float]:
         "broadcasts_partial": outcomes.count("partial"),
         "broadcasts_failed": outcomes.count("failed"),
         "seen": sum(len(report.endpoints) for report in run.broadcasts),
-        "acknowledged": sum(report.count("acknowledged") for report in run.broadcasts),
-        "failed": sum(report.count("failed") for report in run.broadcasts),
-        "gone": sum(report.count("gone") for report in run.broadcasts),
-        "cancelled": sum(report.count("cancelled") for report in run.broadcasts),
+        "acknowledged": sum(report.count_of("acknowledged") for report in run.broadcasts),
+        "failed": sum(report.count_of("failed") for report in run.broadcasts),
+        "gone": sum(report.count_of("gone") for report in run.broadcasts),
+        "cancelled": sum(report.count_of("cancelled") for report in run.broadcasts),
         "duration_seconds": run.duration_seconds,
     }
 

@@ -5,7 +5,6 @@ Honoured as resolv.conf(5) has it, limits included; dnspython does not read all 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 MAX_NAMESERVERS = 3  # MAXNS
@@ -29,8 +28,7 @@ class Nameserver(NamedTuple):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvConf:
+class ResolvConf(NamedTuple):
     """The defaults are those of a file that says nothing."""
 
     nameservers: tuple[Nameserver, ...] = (Nameserver("127.0.0.1"),)
@@ -53,14 +51,14 @@ def parse(text: str) -> ResolvConf:
         if keyword == "nameserver":
             nameservers.append(Nameserver(values[0]))
         elif keyword == "domain":
-            conf = replace(conf, search=_suffixes(values[:1]))
+            conf = conf._replace(search=_suffixes(values[:1]))
         elif keyword == "search":  # the last of search and domain wins
-            conf = replace(conf, search=_suffixes(values))
+            conf = conf._replace(search=_suffixes(values))
         elif keyword == "options":
             for option in values:
                 conf = _with_option(conf, option)
     if nameservers:
-        conf = replace(conf, nameservers=tuple(nameservers[:MAX_NAMESERVERS]))
+        conf = conf._replace(nameservers=tuple(nameservers[:MAX_NAMESERVERS]))
     return conf
 
 
@@ -71,18 +69,18 @@ def _suffixes(values: list[str]) -> tuple[str, ...]:
 def _with_option(conf: ResolvConf, option: str) -> ResolvConf:
     name, _, value = option.partition(":")
     if option == "rotate":
-        return replace(conf, rotate=True)
+        return conf._replace(rotate=True)
     if option == "use-vc":
-        return replace(conf, use_tcp=True)
+        return conf._replace(use_tcp=True)
     if not (value.isascii() and value.isdigit()):
         return conf
     number = int(value[:6])
     if name == "ndots":
-        return replace(conf, ndots=min(number, MAX_NDOTS))
+        return conf._replace(ndots=min(number, MAX_NDOTS))
     if name == "timeout":
-        return replace(conf, timeout_seconds=min(max(number, 1), MAX_TIMEOUT_SECONDS))
+        return conf._replace(timeout_seconds=min(max(number, 1), MAX_TIMEOUT_SECONDS))
     if name == "attempts":
-        return replace(conf, attempts=min(max(number, 1), MAX_ATTEMPTS))
+        return conf._replace(attempts=min(max(number, 1), MAX_ATTEMPTS))
     return conf
 
 

@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from rich import box
 from rich.console import Console
@@ -133,8 +132,8 @@ class Screen:
 
     def _final_line(self, progress: Progress, event: Event) -> Text:
         failed = event["failed"] + event["cancelled"]
-        counts = replace(
-            progress, seen=event["seen"], acknowledged=event["acknowledged"], failed=failed
+        counts = progress._replace(
+            seen=event["seen"], acknowledged=event["acknowledged"], failed=failed
         )
         outcome, seconds = event["outcome"], event["duration_seconds"]
         text = f"{outcome}, {counts.acknowledged} of {counts.seen}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,8 +53,7 @@ SECOND_DOCUMENT = "expected one document, got a second one: put all broadcasts i
 COLLECTION_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigError:
+class ConfigError(NamedTuple):
     """One mistake. Lines and columns count from 1; a mistake of no one place has none."""
 
     file: str | None
@@ -90,8 +88,7 @@ class Place(NamedTuple):
         return ConfigError(self.file, self.line, self.column, key, message)
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """A value: a scalar, a list of nodes, or a mapping of keys to fields."""
 
     place: Place

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,7 +146,7 @@ def test_the_schema_accepts_just_the_urls_that_the_worker_does(
     parts: tuple[str, list[str]],
 ) -> None:
     url = parts[0] + "".join(parts[1])
-    scope = Scope(Path(), {})
+    scope = Scope(Path(), {}, [], set())
     read = Url().read(Node(Place("f", 1, 1), url), "url", scope)
     accepted = Draft202012Validator(Url().schema()).is_valid(url)
     assert accepted == isinstance(read, dict), scope.errors
@@ -165,11 +164,11 @@ broadcasts:
   - {{name: b, url: "{URL}", headers: {{X-C: c}}, body: text}}
 """
     first, second = load(tmp_path, text).broadcasts
-    common = replace(A, timeout_seconds=3.0, tls=Tls(insecure_skip_verify=True))
-    assert first == replace(
-        common, headers=(("X-A", "a"), ("X-B", "b")), body=b"{}", content_type="application/json"
+    common = A._replace(timeout_seconds=3.0, tls=Tls(insecure_skip_verify=True))
+    assert first == common._replace(
+        headers=(("X-A", "a"), ("X-B", "b")), body=b"{}", content_type="application/json"
     )
-    assert second == replace(common, name="b", headers=(("X-C", "c"),), body=b"text")
+    assert second == common._replace(name="b", headers=(("X-C", "c"),), body=b"text")
 
 
 def test_a_body_file_is_sent_as_it_is(tmp_path: Path) -> None:
@@ -297,9 +296,9 @@ def test_a_file_that_cannot_be_read() -> None:
 LOADED = Config(
     files=(),
     broadcasts=(
-        replace(A, name="a", tags=("x",)),
-        replace(A, name="b", tags=("x", "y")),
-        replace(A, name="c"),
+        A._replace(name="a", tags=("x",)),
+        A._replace(name="b", tags=("x", "y")),
+        A._replace(name="c"),
     ),
 )
 

@@ -5,7 +5,6 @@ Each sentence is asserted whole where the program provokes it, in tests/process/
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,7 +29,7 @@ BROADCAST = Broadcast(
     port=8080,
     method="PURGE",
 )
-HTTPS = replace(BROADCAST, url="https://web.shop:8080/clear", https=True)
+HTTPS = BROADCAST._replace(url="https://web.shop:8080/clear", https=True)
 ACKNOWLEDGED = EndpointReport(Endpoint("10.0.0.9", 8080), "acknowledged", 1)
 
 
@@ -83,7 +82,7 @@ def test_400_and_421_are_alike() -> None:
 
 
 def test_at_the_deadline_calls_that_failed_alike_say_more_than_the_deadline() -> None:
-    late = replace(failed("status", status_code=401), error_type="deadline")
+    late = failed("status", status_code=401)._replace(error_type="deadline")
     assert hint(BROADCAST, report(late, reason="deadline")) == (
         "the pods want credentials: set auth"
     )
@@ -97,7 +96,7 @@ def test_at_the_deadline_calls_that_failed_alike_say_more_than_the_deadline() ->
 @pytest.mark.parametrize("host", ["web", "web.shop", "web.shop.svc.cluster.local.", "web."])
 def test_no_pods_names_the_namespace_that_the_url_has(host: str) -> None:
     namespace = " -n shop" if "shop" in host else ""
-    text = hint(replace(BROADCAST, host=host), report(reason="no_pods"))
+    text = hint(BROADCAST._replace(host=host), report(reason="no_pods"))
     assert text == (
         "does the Service's selector match pods, are they ready, is the name right? "
         f"kubectl get endpointslices{namespace} -l kubernetes.io/service-name=web"
@@ -119,17 +118,17 @@ def test_no_pods_names_the_namespace_that_the_url_has(host: str) -> None:
             "redirects lead away from the pod: list their status in expect.status to accept them",
         ),
         (
-            replace(BROADCAST, headers=(("authorization", "x"),)),
+            BROADCAST._replace(headers=(("authorization", "x"),)),
             failed("status", status_code=401),
             "the pods refuse these credentials: compare the Secret with what the app expects",
         ),
         (
-            replace(BROADCAST, auth=Auth(bearer="x")),
+            BROADCAST._replace(auth=Auth(bearer="x")),
             failed("status", status_code=403),
             "may this account PURGE here? give it that right in the app",
         ),
         (
-            replace(HTTPS, tls=Tls(cert_file="/crt.pem")),
+            HTTPS._replace(tls=Tls(cert_file="/crt.pem")),
             failed("tls", error_message="TLSV1_ALERT_UNKNOWN_CA"),
             "the pods do not accept tls.cert_file: show one of a CA that they trust",
         ),

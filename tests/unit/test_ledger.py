@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,7 +49,7 @@ def result(number: int, error_type: CallError | None = None, **fields: Any) -> C
 
 
 def ledger(now: float = 0.0, **changes: Any) -> Ledger:
-    return Ledger(replace(BROADCAST, **changes), now)
+    return Ledger(BROADCAST._replace(**changes), now)
 
 
 def call(book: Ledger, now: float, *results: CallResult) -> None:
@@ -94,7 +93,7 @@ def test_an_answer_is_newer_only_if_it_cannot_be_the_same_cached_copy(
 
 
 def test_a_slow_answer_counts_from_when_it_was_asked_for() -> None:
-    slow = replace(answer(3, 1), expires_earliest_at=5.5)  # asked at 0.5, arrived at 3
+    slow = answer(3, 1)._replace(expires_earliest_at=5.5)  # asked at 0.5, arrived at 3
     assert not is_newer(slow, answer(0, 1))
 
 

@@ -12,7 +12,7 @@ COPY worker /opt/pod-broadcast/lib/worker
 # the modules that a run imports are compiled here, as they are imported.
 # Hashes and one date for all files make the layer the same in every build. Metadata and licences
 # of the dependencies stay, for those who scan images.
-RUN rm -r /opt/pod-broadcast/lib/bin /opt/pod-broadcast/lib/*.dist-info/RECORD \
+RUN rm /opt/pod-broadcast/lib/*.dist-info/RECORD \
     && export PYTHONPATH=/opt/pod-broadcast/lib PYTHONPYCACHEPREFIX=/opt/pod-broadcast/bytecode \
     && python -m compileall -q --invalidation-mode unchecked-hash /opt/pod-broadcast/lib \
     && python -m worker schema >schema.json \

@@ -67,8 +67,8 @@ KEYS = (
         "The URL that you would curl. Its host is the headless Service: `service`, "
         "`service.namespace`, a full name in the cluster, or an absolute name with a trailing dot. "
         "The port is the container's, since a headless Service maps none. The request goes to each "
-        "pod's address, with this host in the Host header and in TLS SNI and verification. No user "
-        "and password (see `auth`), no fragment.",
+        "pod's address, with this host in the Host header and in TLS SNI and verification. Path "
+        "and query are sent as they are written. No user and password (see `auth`), no fragment.",
         "http://web-server-headless:8080/clear-caches",
     ),
     Key(

@@ -1,20 +1,19 @@
-"""Broadcast -> the request as bytes. The only module that knows requests.
+"""Broadcast -> the request as bytes, once for all calls (RFC 9112, 2 to 6).
 
-requests prepares what it is good at (URL, headers, body, auth), once per broadcast. Its transport
-is not used: that has no wall-clock timeout, and cannot verify a certificate by name when it
-connects by address. `transport` sends the bytes.
+Every value was held against its grammar when the configuration was read, so nothing is escaped:
+what is written there is what the pods get.
 """
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import NamedTuple
-from urllib.parse import urlsplit
-
-import requests
-from requests.auth import HTTPBasicAuth
+from urllib.parse import SplitResult, urlsplit
 
 from worker import __version__
-from worker.model import Broadcast
+from worker.model import Auth, Broadcast
+
+NO_BODY_EXPECTED = ("GET", "HEAD")  # and so no Content-Length of 0: RFC 9110, 8.6
 
 
 class Request(NamedTuple):
@@ -34,35 +33,37 @@ def prepare(broadcast: Broadcast, trace_id: str) -> Request:
     """Renders the broadcast's request. `trace_id`: 32 hex digits, the run's (W3C Trace Context)."""
     parts = urlsplit(broadcast.url)
     host = broadcast.host.removesuffix(".")
-    authority = host if parts.port is None else f"{host}:{parts.port}"
-    headers = requests.structures.CaseInsensitiveDict(
-        {
-            "Host": authority,
-            "User-Agent": f"pod-broadcast/{__version__}",
-            "Accept": "*/*",
-            "Accept-Encoding": "identity",
-        }
-    )
+    fields = [
+        ("Host", host if parts.port is None else f"{host}:{parts.port}"),
+        ("User-Agent", f"pod-broadcast/{__version__}"),
+        ("Accept", "*/*"),
+        ("Accept-Encoding", "identity"),
+    ]
     if broadcast.content_type:
-        headers["Content-Type"] = broadcast.content_type
-    headers.update(broadcast.headers)
-    auth = broadcast.auth
-    if auth and auth.bearer:
-        headers["Authorization"] = f"Bearer {auth.bearer}"
-    prepared = requests.Request(
-        broadcast.method,
-        parts._replace(netloc=authority).geturl(),
-        headers=headers,
-        data=broadcast.body,
-        auth=HTTPBasicAuth(auth.username.encode(), (auth.password or "").encode())
-        if auth and auth.username is not None
-        else None,
-    ).prepare()
-    lines = [f"{broadcast.method} {prepared.path_url} HTTP/1.1"]
-    lines += [f"{name}: {value}" for name, value in prepared.headers.items()]
-    lines.append("Connection: close")
-    head = "\r\n".join(lines).encode() + b"\r\n"
+        fields.append(("Content-Type", broadcast.content_type))
+    fields += broadcast.headers
+    if broadcast.auth:
+        fields.append(("Authorization", _credentials(broadcast.auth)))
+    if broadcast.body or broadcast.method not in NO_BODY_EXPECTED:
+        fields.append(("Content-Length", str(len(broadcast.body or b""))))
+    fields.append(("Connection", "close"))
+    # Names are the same in any case (RFC 9110, 5.1): the configuration's take the place of ours.
+    lines = {name.lower(): f"{name}: {value}" for name, value in fields}
+    request_line = f"{broadcast.method} {_target(parts)} HTTP/1.1"
+    head = "\r\n".join([request_line, *lines.values()]).encode() + b"\r\n"
     end = b"\r\n" + (broadcast.body or b"")
-    if "traceparent" in headers:
+    if "traceparent" in lines:
         return Request(head + end, None)
     return Request(head + f"traceparent: 00-{trace_id}-".encode(), b"-01\r\n" + end)
+
+
+def _target(url: SplitResult) -> str:
+    """The origin form (RFC 9112, 3.2.1)."""
+    return (url.path or "/") + (f"?{url.query}" if url.query else "")
+
+
+def _credentials(auth: Auth) -> str:
+    """RFC 6750, 2.1, or RFC 7617, 2."""
+    if auth.username is None:
+        return f"Bearer {auth.bearer}"
+    return "Basic " + b64encode(f"{auth.username}:{auth.password or ''}".encode()).decode()

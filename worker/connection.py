@@ -48,6 +48,9 @@ class Connection:
         ends_at = min(self._ends_at, time.monotonic() + timeout_seconds)
         error = self._socket.connect_ex(self._endpoint)
         if error == errno.EINPROGRESS:
+            # To ask again costs less than a wait, and on the same node the handshake is over.
+            error = self._socket.connect_ex(self._endpoint)
+        if error == errno.EALREADY:
             await self._ready(select.EPOLLOUT, ends_at)
             error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:

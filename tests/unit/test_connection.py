@@ -6,6 +6,7 @@ import math
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -68,3 +69,34 @@ def test_no_wait_begins_when_the_time_is_up() -> None:
         pytest.raises(TimeoutError),
     ):
         connection.receive().send(None)
+
+
+def connect(to_do: Callable[[socket.socket], None]) -> str:
+    """What came of a connection that nobody accepts at once; `to_do` is done while it waits."""
+
+    async def call() -> CallResult:
+        with closing(Connection(endpoint, time.monotonic() + 60)) as connection:
+            try:
+                await connection.connect(timeout_seconds=60)
+            except OSError as error:
+                return CallResult(endpoint, "", 0.0, error_message=error.strerror)
+        return CallResult(endpoint, "", 0.0, error_message="connected")
+
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
+        socket.create_connection(listener.getsockname()),  # which takes up the backlog
+        closing(Loop(Stop().fileno())) as loop,
+    ):
+        endpoint = Endpoint(*listener.getsockname())
+        assert loop.start(call()) is None
+        to_do(listener)
+        (result,) = loop.run(math.inf)
+    return result.error_message or ""
+
+
+def test_a_connection_that_takes_its_time_is_waited_for() -> None:
+    assert connect(lambda listener: listener.accept()[0].close()) == "connected"
+
+
+def test_a_connection_that_is_refused_after_a_wait_says_so() -> None:
+    assert connect(lambda listener: listener.close()) == "Connection refused"

@@ -171,8 +171,9 @@ def _latency(rows: list[Row]) -> str:
             seconds = median(row["window_seconds"])
             least = f"{row['least_seconds']:.2f} s"
         hanging = str(row["hanging"] or "none")
-        lines.append([row["way"], str(row["concurrency"]), hanging, f"{seconds:.2f} s", least])
-    return _table(["way", "at once", "hanging pods", "took", "least possible"], lines)
+        where = [f"{row['pods']:,}", str(row["concurrency"]), hanging]
+        lines.append([row["way"], *where, f"{seconds:.2f} s", least])
+    return _table(["way", "pods", "at once", "hanging", "took", "least possible"], lines)
 
 
 def _growth(rows: list[Row]) -> str:

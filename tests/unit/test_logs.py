@@ -9,6 +9,7 @@ import re
 import signal
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -44,6 +45,18 @@ def entry(reader: int) -> dict[str, Any]:
     fields: dict[str, Any] = json.loads(line)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", fields.pop("timestamp"))
     return fields
+
+
+def test_timestamps_are_the_time_of_their_line_also_when_the_second_changes(
+    pipe: tuple[int, int],
+) -> None:
+    log = make(pipe[1])
+    moments = [datetime.now(UTC)]
+    while moments[-1].replace(microsecond=0) < moments[0] + timedelta(seconds=1):
+        log.info("resolution.waiting", reason="min_pods", wait_seconds=1.0)
+        (line,) = read(pipe[0])
+        moments += [datetime.fromisoformat(json.loads(line)["timestamp"]), datetime.now(UTC)]
+    assert moments == sorted(moments)
 
 
 def test_a_line_is_one_flat_object_without_empty_fields(pipe: tuple[int, int]) -> None:

@@ -27,7 +27,10 @@ AUTHS = (
     st.none()
     | st.from_regex(r"[A-Za-z0-9._~+/-]+=*", fullmatch=True).map(lambda token: Auth(bearer=token))
     | st.builds(
-        Auth, username=st.from_regex(r"[^:\x00-\x1f\x7f]+", fullmatch=True), password=VALUES
+        Auth,
+        bearer=st.none(),
+        username=st.from_regex(r"[^:\x00-\x1f\x7f]+", fullmatch=True),
+        password=VALUES,
     )
 )
 

@@ -22,6 +22,17 @@ from tests.overlays import Object, find
 
 PORT = 8080
 WEB_SERVER = "app.kubernetes.io/name=web-server"
+REPLICAS = 3
+UNTIL_DNS_LISTS_ALL = """
+import socket, time
+def listed():
+    try:
+        return len(socket.getaddrinfo("web-server-headless", None, type=socket.SOCK_STREAM))
+    except socket.gaierror:
+        return 0
+while listed() < {replicas}:
+    time.sleep(0.1)
+"""
 
 
 class Run:
@@ -114,6 +125,9 @@ class Example:
             self.pods = stack.enter_context(Watch("pods", self.namespace))
             self.jobs = stack.enter_context(Watch("jobs", self.namespace))
             self.kubectl("rollout", "status", "deployment/web-server", "--timeout=120s")
+            # DNS lists a pod a moment after it is ready: a run may be quicker than that.
+            wait = ("python3", "-c", UNTIL_DNS_LISTS_ALL.format(replicas=REPLICAS))
+            self.kubectl("exec", "deployment/web-server", "--", *wait)
             self._stack = stack.pop_all()
         return self
 

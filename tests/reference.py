@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.events import page as events_page
-from worker.config import json_schema
-from worker.keys import KEYS, REQUIRED, Key
-from worker.kinds import Schema
+from worker.config.keys import KEYS, REQUIRED, Key
+from worker.config.load import json_schema
+from worker.config.values import Schema
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
@@ -23,7 +23,7 @@ SCHEMA = ROOT / "config" / "schema.json"
 INTRODUCTION = """\
 # Configuration
 
-<!-- Written by `make generated` from worker/keys.py. -->
+<!-- Written by `make generated` from worker/config/keys.py. -->
 
 A YAML file holds a list of broadcasts:
 

@@ -11,11 +11,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from worker import __version__, broadcast, config, excerpt, preview, report
-from worker.arguments import Options, UsageError, log_format_wanted, parse
-from worker.console import Lines
-from worker.discovery import Lookup
-from worker.logs import (
+from worker import __version__
+from worker.calls.call import Transport
+from worker.commands import preview
+from worker.config import load as config
+from worker.config.yaml import ConfigError, ConfigInvalid
+from worker.discovery.dns.lookup import Lookup
+from worker.discovery.dns.resolvconf import ResolvConf
+from worker.discovery.dns.resolvconf import parse as parse_resolv_conf
+from worker.log.setup import (
     LEVELS,
     Display,
     Event,
@@ -27,12 +31,13 @@ from worker.logs import (
     summary_line,
 )
 from worker.model import Broadcast, Config, RunReport
-from worker.resolvconf import ResolvConf
-from worker.resolvconf import parse as parse_resolv_conf
-from worker.source import ConfigError, ConfigInvalid
+from worker.options import Options, UsageError, log_format_wanted, parse
+from worker.report import outcome as report
+from worker.rounds import run as broadcast
+from worker.rounds.world import LiveWorld
 from worker.stop import Stop, Stopped
-from worker.transport import Transport
-from worker.world import LiveWorld
+from worker.terminal import excerpt
+from worker.terminal.console import Lines
 
 STDOUT, STDERR = 1, 2
 NO_RUN = {"check", "plan", "schema"}
@@ -140,7 +145,7 @@ def _display(sink: Sink, log_format: LogFormat, environment: Mapping[str, str]) 
     if environment.get("TERM", "") in {"", "dumb", "unknown"}:
         return Lines(sink, _excerpt)
     try:
-        from worker.screen import Screen  # takes a tenth of a second, and may lack rich
+        from worker.terminal.screen import Screen  # takes a tenth of a second, and may lack rich
     except ImportError:
         return Lines(sink, _excerpt)
     return Screen(sink, STDOUT, _excerpt)

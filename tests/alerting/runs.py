@@ -139,7 +139,7 @@ CASES = {
     "crashed": Case(
         1,
         environment=(
-            ("CRASH", "worker.ledger:Ledger.record_call"),
+            ("CRASH", "worker.rounds.ledger:Ledger.record_call"),
             ("TOKEN", "a"),
             ("HEADER", "b"),
         ),

@@ -15,7 +15,7 @@ import yaml
 from tests.alerting.published import definition, ecs_fields, problems
 from tests.alerting.runs import EVERY_EVENT, Recorded, record
 from tests.loopback.program import ROOT, Entry
-from worker.logs import MESSAGES
+from worker.log.setup import MESSAGES
 
 ALERTING = ROOT / "manifests" / "alerting"
 GCP_FILES = {

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from worker.logs import Masker, Sink, configure
+from worker.log.setup import Masker, Sink, configure
 from worker.stop import Stop
 
 ROUNDS, LINES = 7, 5000

@@ -6,7 +6,7 @@ import json
 
 from tests.events.table import COMMON, EVENTS, Event, Field, Kind, documented
 from tests.events.values import CALL_ERRORS, OUTCOMES, REASONS, RESOLUTION_ERRORS, WAITS
-from worker.logs import MESSAGES
+from worker.log.setup import MESSAGES
 
 KINDS: dict[Kind, str] = {
     "text": "a string",

@@ -30,7 +30,7 @@ SCREEN_ENDS_THE_PROGRAM = """
 import os, sys
 class Finder:
     def find_spec(self, name, path, target=None):
-        if name == "worker.screen":
+        if name == "worker.terminal.screen":
             os._exit(99)
 sys.meta_path.insert(0, Finder())
 """
@@ -376,7 +376,7 @@ def test_a_crash_shows_its_stack_and_what_was_broken_off(
     on_terminal: OnTerminal, three_pods: Pods, python_path: PythonPath
 ) -> None:
     environment = python_path("sitecustomize", CRASH) | {
-        "CRASH": "worker.ledger:Ledger.record_call",
+        "CRASH": "worker.rounds.ledger:Ledger.record_call",
         "TOKEN": "one",
         "HEADER": "two",
     }

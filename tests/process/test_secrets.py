@@ -15,7 +15,7 @@ from tests.loopback.pods import Behaviour, Pods, raw
 from tests.loopback.program import ROOT, Finished
 from tests.loopback.terminal import Terminal
 from tests.process.conftest import Run
-from worker.arguments import LOG_FORMATS
+from worker.options import LOG_FORMATS
 
 WEB = "web.default.svc.cluster.local"
 HEADER, FILE, TOKEN = 'hEaDeR/+"1%&=?', "fIlE-t0ken-2", 'bEaReR+/="3~'
@@ -164,22 +164,22 @@ def test_commands_show_no_secret(
 
 
 ROOMS = [
-    "worker.source:read",
-    "worker.secret:Secret.read",
-    "worker.parts:Headers.read",
-    "worker.certificates:tls_context",
-    "worker.config:load",
-    "worker.config:select",
-    "worker.resolvconf:candidates",
-    "worker.discovery:Lookup.ask",
-    "worker.request:prepare",
-    "worker.transport:Transport.call",
-    "worker.connection:Connection.connect",
-    "worker.ledger:Ledger.record_call",
-    "worker.world:LiveWorld.calls",
-    "worker.broadcast:run",
-    "worker.hints:hint",
-    "worker.report:summary",
+    "worker.config.yaml:read",
+    "worker.config.secret:Secret.read",
+    "worker.config.parts:Headers.read",
+    "worker.config.tls:tls_context",
+    "worker.config.load:load",
+    "worker.config.load:select",
+    "worker.discovery.dns.resolvconf:candidates",
+    "worker.discovery.dns.lookup:Lookup.ask",
+    "worker.calls.request:prepare",
+    "worker.calls.call:Transport.call",
+    "worker.calls.connection:Connection.connect",
+    "worker.rounds.ledger:Ledger.record_call",
+    "worker.rounds.world:LiveWorld.calls",
+    "worker.rounds.run:run",
+    "worker.report.hints:hint",
+    "worker.report.outcome:summary",
 ]
 # Python runs this before the program: the named function raises what it was given.
 CRASH = """
@@ -219,7 +219,7 @@ def test_a_crash_in(
         crashed, last = finished.entries[-2:]
         assert (crashed["event"], crashed["error_type"]) == ("run.crashed", "RuntimeError")
         assert "in crash" in crashed["stack"]
-        running = room == "worker.broadcast:run" or (
+        running = room == "worker.rounds.run:run" or (
             finished.events("broadcast.started") and not finished.events("broadcast.finished")
         )
         assert crashed.get("broadcast") == ("clear" if running else None)
@@ -229,7 +229,9 @@ def test_a_crash_in(
         assert finished.stderr.startswith("this is a bug: RuntimeError\n")
 
 
-@pytest.mark.parametrize("place", ["logs:summary_line", "logs:Masker.mask", "logs:_to_json"])
+@pytest.mark.parametrize(
+    "place", ["log.setup:summary_line", "log.setup:Masker.mask", "log.setup:_to_json"]
+)
 def test_a_crash_that_cannot_be_logged_shows_no_secret_either(
     place: str, run: Run, nameserver: Nameserver, folder: Path
 ) -> None:

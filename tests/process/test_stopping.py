@@ -20,7 +20,7 @@ from tests.loopback.pods import Pods, raw, reply, silent
 from tests.loopback.program import Entry, Worker, stable
 from tests.loopback.serving import HANG_SECONDS
 from tests.process.test_failures import check_the_end
-from worker.report import EXIT_SIGNAL_BASE
+from worker.report.outcome import EXIT_SIGNAL_BASE
 
 STOPS = [signal.SIGTERM, signal.SIGINT]
 

@@ -77,7 +77,7 @@ class SimulatedCall:
 
 @dataclass
 class SimulatedWorld:
-    """`worker.world.World` over a History; `broadcast.run` runs in it as in the real one."""
+    """`worker.rounds.world.World` over a History; `broadcast.run` runs in it as in the real one."""
 
     broadcast: Broadcast
     history: History
@@ -93,7 +93,7 @@ class SimulatedWorld:
         self._next_start_at = 0.0
         self._produced_at: dict[int, float] = {}  # by id of the answer
 
-    # --- worker.world.World ---------------------------------------------------------------------
+    # --- worker.rounds.world.World ------------------------------------------------------------
 
     def now(self) -> float:
         return self._now

@@ -28,8 +28,9 @@ from hypothesis.errors import NoSuchExample
 
 from tests.simulation.cluster import History
 from tests.simulation.test_promise import BROADCASTS, check, histories, run
-from worker import broadcast, ledger
 from worker.model import Broadcast
+from worker.rounds import ledger
+from worker.rounds import run as broadcast
 
 SOURCE = Path(ledger.__file__).read_text()
 MUTATIONS: list[dict[str, str]] = [

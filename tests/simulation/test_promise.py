@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.simulation.cluster import Cache, DnsError, Fault, History, PodState, SimulatedWorld
-from worker import broadcast
-from worker.logs import Masker, Sink, configure, summary_line
+from worker.log.setup import Masker, Sink, configure, summary_line
 from worker.model import Answer, Broadcast, BroadcastReport, RunReport
-from worker.report import summary as run_summary
+from worker.report.outcome import summary as run_summary
+from worker.rounds import run as broadcast
 from worker.stop import Stop
 
 TIMES = st.one_of(

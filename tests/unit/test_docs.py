@@ -16,13 +16,15 @@ from tests import reference
 from tests.docs import rules
 from tests.docs.blocks import Block, blocks
 from tests.loopback.examples import ENVIRONMENT, EXAMPLES, copy
-from worker import __version__, config, preview
-from worker.arguments import OPTIONS
-from worker.keys import KEYS
-from worker.logs import MESSAGES
+from worker import __version__
+from worker.commands import preview
+from worker.commands.preview import Plan
+from worker.config import load as config
+from worker.config.keys import KEYS
+from worker.config.yaml import ConfigError, parse, plain
+from worker.log.setup import MESSAGES
 from worker.model import Answer, Broadcast, Config, ResolutionFailure
-from worker.preview import Plan
-from worker.source import ConfigError, parse, plain
+from worker.options import OPTIONS
 
 ROOT = reference.ROOT
 YAML_BLOCKS = [block for block in blocks("yaml") if rules.yaml_kind(block.text) == "broadcasts"]
@@ -161,7 +163,7 @@ def test_every_option_has_a_variable_of_its_own() -> None:
 
 
 def test_every_event_that_the_program_writes_has_a_message() -> None:
-    sources = "".join(path.read_text() for path in (ROOT / "worker").glob("*.py"))
+    sources = "".join(path.read_text() for path in (ROOT / "worker").rglob("*.py"))
     written = set(re.findall(r'(?:log\.(?:info|warning|error)|write)\(\s*"([a-z.]+)"', sources))
     written |= {"broadcast.finished", "run.finished"}
     assert written == MESSAGES.keys()

@@ -10,9 +10,9 @@ import pytest
 from tests import reference
 from tests.events import judge, page, values
 from tests.events.table import BY_NAME, EVENTS, Event
-from worker.ledger import WaitReason
-from worker.logs import MESSAGES
+from worker.log.setup import MESSAGES
 from worker.model import CallError, Outcome, Reason, ResolutionError
+from worker.rounds.ledger import WaitReason
 
 
 def words(alias: Any) -> set[str]:

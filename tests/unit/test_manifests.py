@@ -11,9 +11,11 @@ import yaml
 
 from tests.loopback.program import run_worker
 from tests.overlays import MANIFESTS
-from worker import __version__, config, report
-from worker.arguments import OPTIONS
-from worker.kinds import parse_duration
+from worker import __version__
+from worker.config import load as config
+from worker.config.values import parse_duration
+from worker.options import OPTIONS
+from worker.report import outcome as report
 
 ROOT = MANIFESTS.parent
 CRONJOB = yaml.safe_load((MANIFESTS / "base" / "cronjob.yaml").read_text())

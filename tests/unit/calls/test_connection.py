@@ -1,0 +1,102 @@
+"""Waits for room to send, and time that is up."""
+
+from __future__ import annotations
+
+import math
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+
+import pytest
+
+from worker.calls.connection import Connection
+from worker.calls.loop import Loop
+from worker.model import CallResult, Endpoint
+from worker.stop import Stop
+
+MUCH = b"x" * 16 * 1024 * 1024  # more than the kernel keeps for a reader that does not read
+
+
+def send(listener: socket.socket, ends_at: float) -> CallResult:
+    """What came of sending MUCH; the error_type tells whether the time was up first."""
+    endpoint = Endpoint(*listener.getsockname())
+
+    async def call() -> CallResult:
+        with closing(Connection(endpoint, ends_at)) as connection:
+            try:
+                await connection.connect(timeout_seconds=60)
+                await connection.send(MUCH)
+            except TimeoutError:
+                return CallResult(endpoint, "", 0.0, error_type="timeout")
+        return CallResult(endpoint, "", 0.0)
+
+    with closing(Loop(Stop().fileno())) as loop:
+        result = loop.start(call())
+        while len(loop):
+            (result,) = list(loop.run(math.inf)) or (None,)
+    assert result
+    return result
+
+
+def test_more_than_fits_is_sent_as_the_other_side_reads() -> None:
+    received: list[int] = []
+
+    def read() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            while data := connection.recv(1024 * 1024):
+                received.append(len(data))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        reader = threading.Thread(target=read)
+        reader.start()
+        assert send(listener, time.monotonic() + 60).error_type is None
+        reader.join()
+    assert sum(received) == len(MUCH)
+
+
+def test_sending_to_one_who_does_not_read_ends_when_the_time_is_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert send(listener, time.monotonic() + 0.2).error_type == "timeout"
+
+
+def test_no_wait_begins_when_the_time_is_up() -> None:
+    endpoint = Endpoint("127.0.0.1", 1)
+    with (
+        closing(Connection(endpoint, time.monotonic() - 1)) as connection,
+        pytest.raises(TimeoutError),
+    ):
+        connection.receive().send(None)
+
+
+def connect(to_do: Callable[[socket.socket], None]) -> str:
+    """What came of a connection that nobody accepts at once; `to_do` is done while it waits."""
+
+    async def call() -> CallResult:
+        with closing(Connection(endpoint, time.monotonic() + 60)) as connection:
+            try:
+                await connection.connect(timeout_seconds=60)
+            except OSError as error:
+                return CallResult(endpoint, "", 0.0, error_message=error.strerror)
+        return CallResult(endpoint, "", 0.0, error_message="connected")
+
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
+        socket.create_connection(listener.getsockname()),  # which takes up the backlog
+        closing(Loop(Stop().fileno())) as loop,
+    ):
+        endpoint = Endpoint(*listener.getsockname())
+        assert loop.start(call()) is None
+        to_do(listener)
+        (result,) = loop.run(math.inf)
+    return result.error_message or ""
+
+
+def test_a_connection_that_takes_its_time_is_waited_for() -> None:
+    assert connect(lambda listener: listener.accept()[0].close()) == "connected"
+
+
+def test_a_connection_that_is_refused_after_a_wait_says_so() -> None:
+    assert connect(lambda listener: listener.close()) == "Connection refused"

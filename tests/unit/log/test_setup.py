@@ -1,0 +1,251 @@
+"""Whole lines, as they are written to the file descriptor."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import signal
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from worker.log import setup as logs
+from worker.log.setup import Log, Masker, Sink, configure, summary_line
+from worker.stop import Stop
+
+Lines = Callable[[], list[str]]
+STOP = Stop()
+
+
+@pytest.fixture
+def pipe() -> Any:
+    reader, writer = os.pipe()
+    yield reader, writer
+    for descriptor in (reader, writer):
+        os.close(descriptor)
+
+
+def make(writer: int, **changes: Any) -> Log:
+    options: dict[str, Any] = {"log_format": "json", "log_level": "info", "masker": Masker(())}
+    return configure(Sink(writer, STOP), **options | changes)
+
+
+def read(reader: int) -> list[str]:
+    return os.read(reader, 1 << 16).decode().splitlines()
+
+
+def entry(reader: int) -> dict[str, Any]:
+    (line,) = read(reader)
+    fields: dict[str, Any] = json.loads(line)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", fields.pop("timestamp"))
+    return fields
+
+
+def test_timestamps_are_the_time_of_their_line_also_when_the_second_changes(
+    pipe: tuple[int, int],
+) -> None:
+    log = make(pipe[1])
+    moments = [datetime.now(UTC)]
+    while moments[-1].replace(microsecond=0) < moments[0] + timedelta(seconds=1):
+        log.info("resolution.waiting", reason="min_pods", wait_seconds=1.0)
+        (line,) = read(pipe[0])
+        moments += [datetime.fromisoformat(json.loads(line)["timestamp"]), datetime.now(UTC)]
+    assert moments == sorted(moments)
+
+
+def test_a_line_is_one_flat_object_without_empty_fields(pipe: tuple[int, int]) -> None:
+    make(pipe[1]).bind(run_id="r1", broadcast="clear").warning(
+        "call.failed",
+        endpoint="10.0.0.7:8080",
+        round=1,
+        attempt=2,
+        status_code=None,
+        duration_seconds=0.12345678,
+        error_type="timeout",
+        error_message="no whole response in time",
+        retry_in_seconds=2.0,
+    )
+    assert entry(pipe[0]) == {
+        "level": "warning",
+        "event": "call.failed",
+        "message": "10.0.0.7:8080: no whole response in time; next call in 2.0 s or later",
+        "run_id": "r1",
+        "broadcast": "clear",
+        "endpoint": "10.0.0.7:8080",
+        "round": 1,
+        "attempt": 2,
+        "duration_seconds": 0.123457,
+        "error_type": "timeout",
+        "error_message": "no whole response in time",
+        "retry_in_seconds": 2.0,
+    }
+
+
+def test_the_level_holds_lines_back_but_for_the_ones_that_count(pipe: tuple[int, int]) -> None:
+    log = make(pipe[1], log_level="error")
+    log.info("run.started", version="1", broadcasts=1)
+    log.warning("endpoint.gone", endpoint="10.0.0.7:8080", attempts=1, error_type="unreachable")
+    log.info("broadcast.finished", outcome="complete", seen=1, acknowledged=1, confirmed=True)
+    log.info("run.finished", outcome="complete", exit_code=0, seen=1, acknowledged=1)
+    events = [json.loads(line)["event"] for line in read(pipe[0])]
+    assert events == ["run.started", "broadcast.finished", "run.finished"]
+
+
+def test_the_console_says_the_sentence(pipe: tuple[int, int]) -> None:
+    log = make(pipe[1], log_format="console").bind(broadcast="clear")
+    log.error("resolution.failed", qname="web", error_message="evil \x1b[2J\nbytes")
+    (line,) = read(pipe[0])
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} error   clear: web: evil \\x1b\[2J\\nbytes", line)
+
+
+SECRETS = ["s3cr3t/+ value", 'quote"back\\slash', "geheim-ü", "x" * 40, "12345"]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize(
+    "encode",
+    [
+        lambda secret: secret,
+        lambda secret: quote(secret),
+        lambda secret: quote(secret, safe=""),
+        lambda secret: quote(secret, safe="").lower() if "%" in quote(secret) else secret,
+        quote_plus,
+        lambda secret: base64.b64encode(secret.encode()).decode(),
+        lambda secret: base64.urlsafe_b64encode(secret.encode()).decode(),
+        lambda secret: json.dumps(secret),
+        lambda secret: json.dumps(secret, ensure_ascii=False),
+        repr,
+    ],
+)
+def test_a_secret_is_masked_however_it_is_spelt(
+    pipe: tuple[int, int], secret: str, encode: Callable[[str], str]
+) -> None:
+    spelt = encode(secret)
+    text = f"before {spelt} after"
+    log = make(pipe[1], masker=Masker([secret]))
+    log.error("resolution.failed", qname="web", error_message=text, response_body=text.encode())
+    fields = entry(pipe[0])
+    for key in ("message", "error_message", "response_body"):
+        assert "***" in fields[key]
+        assert secret not in fields[key]
+        assert spelt.strip("'\"=") not in fields[key]
+        assert "before " in fields[key]
+        assert " after" in fields[key]
+
+
+def test_a_secret_within_longer_base64_is_masked() -> None:
+    secret = "correct horse battery staple"
+    masker = Masker([secret])
+    for prefix in ("", "a", "ab", "user:"):
+        encoded = base64.b64encode(f"{prefix}{secret}!".encode()).decode()
+        assert "***" in masker.mask(encoded)
+
+
+def test_masking_comes_before_the_cut(pipe: tuple[int, int]) -> None:
+    log = make(pipe[1], masker=Masker(["topsecret"]))
+    body = b"a" * 252 + b"topsecret"
+    log.error("resolution.failed", qname="web", error_message="", response_body=body)
+    assert entry(pipe[0])["response_body"] == "a" * 252 + "***"
+
+
+def test_a_body_is_cut_at_256_bytes_between_characters(pipe: tuple[int, int]) -> None:
+    body = ("a" + "ü" * 200).encode()
+    make(pipe[1]).error("resolution.failed", qname="web", error_message="", response_body=body)
+    assert entry(pipe[0])["response_body"] == "a" + "ü" * 127
+
+
+@pytest.mark.parametrize("text", ["x" * 9000, "\x00" * 9000, "\udcff" * 3000, "ü" * 9000])
+def test_no_line_is_longer_than_8_kib(pipe: tuple[int, int], text: str) -> None:
+    fields = {f"field_{number}": text for number in range(6)}
+    make(pipe[1]).error("resolution.failed", qname="web", error_message=text, **fields)
+    (line,) = read(pipe[0])
+    assert len(line.encode()) < 8192
+    assert json.loads(line)["event"] == "resolution.failed"
+
+
+def test_the_termination_message_is_json_and_masked() -> None:
+    text = "no topsecret " + "\0" * 9000
+    line = summary_line({"exit_code": 2, "error_message": text}, Masker(["topsecret"]))
+    assert len(line) <= 4096
+    assert json.loads(line)["error_message"].startswith("no *** \0\0\0")
+
+
+def test_a_pipe_that_is_full_and_does_not_block_is_waited_for(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    os.set_blocking(writer, False)
+    line, lines = b"x" * 1023 + b"\n", 200  # a pipe holds 64 KiB
+    sink = Sink(writer, STOP)
+
+    def write() -> None:
+        for _ in range(lines):
+            sink.write(line)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    received = b""
+    while len(received) < lines * len(line):
+        received += os.read(reader, 4096)
+    thread.join()
+    assert received == line * lines
+    assert not sink.lost
+
+
+def test_a_line_that_cannot_be_written_is_remembered() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    sink = Sink(writer, STOP)
+    sink.write(b"line\n")
+    os.close(writer)
+    assert sink.lost
+
+
+def test_a_pipe_that_is_full_for_a_while_is_waited_for(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    os.set_blocking(writer, False)
+    filled = os.write(writer, b"x" * (1 << 20))
+    sink = Sink(writer, STOP)
+    threading.Timer(0.1, os.read, [reader, filled]).start()
+    sink.write(b"line\n")
+    assert (sink.lost, os.read(reader, 100)) == (False, b"line\n")
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_reader_that_takes_nothing_is_given_up(
+    stopped: bool, pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "STALL_SECONDS", 3600 if stopped else 0.1)
+    stop = Stop()
+    sink = Sink(pipe[1], stop)
+    if stopped:
+        monkeypatch.setattr(logs, "STALL_SECONDS_AFTER_STOP", 0.1)
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        stop.install()
+        threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGTERM]).start()
+    while not sink.lost:
+        sink.write(b"x" * 10_000)
+    if stopped:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert stop.requested == stopped
+
+
+def test_after_a_stop_signal_a_slow_reader_still_gets_the_report(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    stop = Stop()
+    stop.signals.append(signal.SIGTERM)
+    sink = Sink(writer, stop)
+    lines = [b"x" * 10_000 + b"\n"] * 20
+    thread = threading.Thread(target=lambda: sink.write(b"".join(lines)))
+    thread.start()
+    received = b""
+    while len(received) < sum(map(len, lines)):
+        received += os.read(reader, 4096)
+    thread.join()
+    assert received == b"".join(lines)
+    assert not sink.lost

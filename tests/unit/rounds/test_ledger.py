@@ -1,0 +1,517 @@
+"""The decisions of the rounds, with no clock: every time is an argument."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from worker.model import (
+    Answer,
+    Broadcast,
+    CallError,
+    CallResult,
+    Endpoint,
+    ResolutionFailure,
+)
+from worker.rounds.ledger import (
+    Ask,
+    Booked,
+    Call,
+    Change,
+    Finish,
+    Ledger,
+    Wait,
+    backoff_seconds,
+    is_newer,
+    is_retried,
+)
+
+BROADCAST = Broadcast(name="clear", url="http://web:8080/clear", https=False, host="web", port=8080)
+SERVFAIL = ResolutionFailure("web.shop.svc.cluster.local", "dns_servfail", "10.0.0.10 answered")
+
+
+def pod(number: int) -> Endpoint:
+    return Endpoint(f"10.0.0.{number}", 8080)
+
+
+def answer(at: float, *pods: int, ttl: int = 5) -> Answer:
+    """An answer that arrived at once."""
+    addresses = tuple(pod(number).address for number in pods)
+    rcode: Any = "NOERROR" if pods else "NXDOMAIN"
+    return Answer("web.shop.svc.cluster.local", addresses, ttl, at + ttl, at + ttl, rcode)
+
+
+def result(number: int, error_type: CallError | None = None, **fields: Any) -> CallResult:
+    accepted = error_type not in ("connect_refused", "connect_timeout", "unreachable")
+    connect = 0.001 if accepted else None
+    return CallResult(pod(number), "0" * 16, 0.01, connect, error_type=error_type, **fields)
+
+
+def ledger(now: float = 0.0, **changes: Any) -> Ledger:
+    return Ledger(BROADCAST._replace(**changes), now)
+
+
+def call(book: Ledger, now: float, *results: CallResult) -> None:
+    """One round of calls."""
+    step = book.next_step(now)
+    assert step == Call(tuple(r.endpoint for r in results))
+    for each in results:
+        book.record_call(each, now)
+    book.end_round(now)
+
+
+def waiting(book: Ledger, now: float) -> tuple[float, str]:
+    step = book.next_step(now)
+    assert isinstance(step, Wait)
+    return round(step.seconds, 6), step.reason
+
+
+def verdicts(book: Ledger, now: float) -> list[tuple[str, str, str | None, bool]]:
+    endpoints = book.report(now).endpoints
+    return [(e.endpoint.address, e.verdict, e.error_type, e.left_dns) for e in endpoints]
+
+
+# --- newer answers ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "newer"),
+    [
+        (answer(1.01, 1), answer(0, 1), True),  # uncached: the full TTL again
+        (answer(1.0, 1), answer(0, 1), False),  # may be rounding
+        (answer(3, 1, ttl=2), answer(0, 1), False),  # the same copy, counted down
+        (answer(3.9, 1, ttl=2), answer(0, 1), False),  # the same copy, its TTL rounded up
+        (answer(1.1, 1, ttl=0), answer(0, 1, ttl=0), True),  # never cached
+        (answer(0.5, 1, ttl=30), answer(0, 1), True),  # another cache, fresher
+    ],
+)
+def test_an_answer_is_newer_only_if_it_cannot_be_the_same_cached_copy(
+    new: Answer, old: Answer, newer: bool
+) -> None:
+    assert is_newer(new, old) is newer
+
+
+def test_a_slow_answer_counts_from_when_it_was_asked_for() -> None:
+    slow = answer(3, 1)._replace(expires_earliest_at=5.5)  # asked at 0.5, arrived at 3
+    assert not is_newer(slow, answer(0, 1))
+
+
+def test_a_cache_that_counts_down_to_0_and_stays_there_proves_nothing() -> None:
+    book = ledger()
+    book.record_answer(answer(0, 1, ttl=2), 0)
+    call(book, 0, result(1))
+    assert book.record_answer(answer(3.1, 1, ttl=0), 3.1).newer is False
+    assert book.record_answer(answer(4.2, 1, ttl=0), 4.2).newer is False
+    assert book.record_answer(answer(5.3, 1, ttl=2), 5.3).newer is True
+
+
+def test_ttl_0_is_newer_where_no_other_ttl_was_ever_seen() -> None:
+    book = ledger()
+    book.record_answer(answer(0, 1, ttl=0), 0)
+    call(book, 0, result(1))
+    assert book.record_answer(answer(1.1, 1, ttl=0), 1.1).newer is True
+
+
+# --- the straight line ------------------------------------------------------------------------
+
+
+def test_the_first_thing_is_to_ask() -> None:
+    assert ledger().next_step(0) == Ask()
+
+
+def test_all_acknowledge_and_a_newer_answer_confirms_it() -> None:
+    book = ledger()
+    assert book.record_answer(answer(0, 1, 2), 0) == Change(2, 2, 0, None, nobody=False)
+    call(book, 0.1, result(1), result(2))
+    assert waiting(book, 0.1) == (0.92, "cached_answer")
+    assert book.next_step(1.02) == Ask()
+    assert book.record_answer(answer(1.02, 1, 2), 1.02) == Change(2, 0, 0, True, nobody=False)
+    assert book.next_step(1.02) == Finish("confirmed")
+    report = book.report(1.02)
+    assert (report.outcome, report.reason, report.confirmed) == ("complete", None, True)
+    assert (report.rounds, report.calls, report.duration_seconds) == (2, 2, 1.02)
+
+
+def test_a_cached_copy_is_waited_out_until_it_expires() -> None:
+    book = ledger()
+    book.record_answer(answer(0, 1, ttl=20), 0)
+    call(book, 0, result(1))
+    book.record_answer(answer(1.02, 1, ttl=18), 1.02)
+    assert waiting(book, 1.02) == (19.02, "cached_answer")
+    assert book.next_step(20.04) == Ask()
+
+
+def test_a_newcomer_is_called_and_nobody_twice() -> None:
+    book = ledger()
+    book.record_answer(answer(0, 1), 0)
+    call(book, 0, result(1))
+    assert book.record_answer(answer(1.1, 1, 2), 1.1) == Change(2, 1, 0, True, nobody=False)
+    call(book, 1.1, result(2))
+    assert waiting(book, 1.1) == (1.02, "cached_answer")
+    book.record_answer(answer(2.2, 1, 2), 2.2)
+    assert book.next_step(2.2) == Finish("confirmed")
+
+
+def test_the_copy_of_a_later_expiring_answer_does_not_confirm_calls_from_an_earlier_one() -> None:
+    book = ledger()
+    book.record_answer(answer(0, 1, ttl=30), 0)
+    call(book, 0, result(1))
+    book.record_answer(answer(1.1, 1, 2, ttl=4), 1.1)  # another replica's copy
+    call(book, 1.1, result(2))
+    assert book.record_answer(answer(2.2, 1, ttl=27), 2.2).newer is False  # the first copy again
+    assert isinstance(book.next_step(2.2), Wait)
+
+
+# --- retries ----------------------------------------------------------------------------------
+
+
+def test_a_failure_is_called_again_after_the_backoff_and_a_new_answer() -> None:
+    book = ledger()
+    book.record_answer(answer(0, 1, 2), 0)
+    assert book.next_step(0) == Call((pod(1), pod(2)))
+    assert book.record_call(result(1), 0) == Booked(1, None)
+    assert book.record_call(result(2, "status", status_code=503), 0) == Booked(1, 1.0)
+    book.end_round(0.5)
+    assert book.next_step(0.5) == Wait(0.5, "backoff")
+    assert book.next_step(1.0) == Ask()
+    book.record_answer(answer(1.0, 1, 2), 1.0)
+    call(book, 1.0, result(2))
+    book.record_answer(answer(2.1, 1, 2), 2.1)
+    assert book.next_step(2.1) == Finish("confirmed")
+    assert book.report(2.1).outcome == "complete"
+
+
+def test_attempts_are_counted_and_then_it_has_failed() -> None:
+    book = ledger(attempts=2)
+    book.record_answer(answer(0, 1), 0)
+    assert book.next_step(0) == Call((pod(1),))
+    assert book.record_call(result(1, "timeout"), 0) == Booked(1, 1.0)
+    book.end_round(0)
+    book.record_answer(answer(1, 1), 1)
+    assert book.next_step(1) == Call((pod(1),))
+    assert book.record_call(result(1, "timeout"), 1) == Booked(2, None)
+    book.end_round(1)
+    book.record_answer(answer(2.1, 1), 2.1)
+    assert book.next_step(2.1) == Finish("confirmed")
+    report = book.report(2.1)
+    assert (report.outcome, report.reason) == ("failed", "all_calls_failed")
+    assert verdicts(book, 2.1) == [("10.0.0.1", "failed", "timeout", False)]
+
+
+@pytest.mark.parametrize(
+    ("error_type", "status_code", "retried"),
+    [
+        ("connect_refused", None, True),
+        ("connect_timeout", None, True),
+        ("unreachable", None, True),
+        ("timeout", None, True),
+        ("connection_reset", None, True),
+        ("protocol", None, True),
+        ("local", None, True),
+        ("tls", None, False),
+        ("redirect", 301, False),
+        ("body_mismatch", 200, False),
+        ("status", 204, True),
+        ("status", 400, False),
+        ("status", 404, False),
+        ("status", 408, True),
+        ("status", 425, True),
+        ("status", 429, True),
+        ("status", 500, True),
+        ("status", 503, True),
+    ],
+)
+def test_what_is_retried(error_type: CallError, status_code: int | None, retried: bool) -> None:
+    assert is_retried(result(1, error_type, status_code=status_code)) is retried
+
+
+@pytest.mark.parametrize(
+    ("attempts", "retry_after", "seconds"),
+    [
+        (1, None, 1),
+        (2, None, 2),
+        (4, None, 8),
+        (5, None, 15),
+        (900, None, 15),
+        (1, 7.0, 7),
+        (1, 0.2, 1),
+        (1, 3600.0, 15),
+    ],
+)
+def test_the_backoff_doubles_and_retry_after_raises_it_up_to_the_maximum(
+    attempts: int, retry_after: float | None, seconds: float
+) -> None:
+    assert backoff_seconds(BROADCAST, attempts, retry_after) == seconds
+
+
+def test_only_endpoints_of_the_current_answer_are_called() -> None:
+    book = ledger()
+    book.record_answer(answer(0, 1, 2), 0)
+    call(book, 0, result(1, "timeout"), result(2))
+    book.record_answer(answer(1, 2, ttl=4), 1)  # 1 is missing, but this is the same old copy
+    assert waiting(book, 1) == (5.02, "cached_answer")
+
+
+# --- who left ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error_type", ["connect_refused", "connect_timeout", "unreachable"])
+def test_gone_never_accepted_and_is_missing_from_a_newer_answer(error_type: CallError) -> None:
+    book = ledger()
+    book.record_answer(answer(0, 1, 2), 0)
+    call(book, 0, result(1), result(2, error_type))
+    assert book.record_answer(answer(1.1, 1), 1.1) == Change(1, 0, 1, True, nobody=False)
+    assert book.next_step(1.1) == Finish("confirmed")
+    assert verdicts(book, 1.1) == [
+        ("10.0.0.1", "acknowledged", None, False),
+        ("10.0.0.2", "gone", error_type, False),
+    ]
+    assert book.report(1.1).outcome == "complete"
+
+
+@pytest.mark.parametrize("error_type", ["timeout", "connection_reset", "status", "tls", "local"])
+def test_who_accepted_a_connection_or_was_never_tried_is_not_gone(error_type: CallError) -> None:
+    book = ledger()
+    book.record_answer(answer(0, 1, 2), 0)
+    call(book, 0, result(1), result(2, error_type, status_code=500))
+    book.record_answer(answer(1.1, 1), 1.1)
+    assert book.next_step(1.1) == Finish("confirmed")
+    assert verdicts(book, 1.1)[1] == ("10.0.0.2", "failed", error_type, True)
+    assert book.report(1.1).reason == "some_calls_failed"
+
+
+def test_an_earlier_connection_counts_though_the_last_was_refused() -> None:
+    book = ledger()
+    book.record_answer(answer(0, 1), 0)
+    call(book, 0, result(1, "connection_reset"))
+    book.record_answer(answer(1, 1), 1)
+    call(book, 1, result(1, "connect_refused"))
+    book.record_answer(answer(3, 2), 3)
+    call(book, 3, result(2))
+    assert verdicts(book, 3)[0] == ("10.0.0.1", "failed", "connect_refused", True)
+
+
+def test_missing_from_an_answer_that_is_not_newer_is_failed() -> None:
+    book = ledger(settle_seconds=1.5)
+    book.record_answer(answer(0, 1, 2), 0)
+    call(book, 0, result(1), result(2, "connect_refused"))
+    book.record_answer(answer(1, 1, ttl=4), 1)
+    book.record_answer(answer(2.6, 1, ttl=2), 2.6)
+    assert book.next_step(2.6) == Finish("settle")
+    assert verdicts(book, 2.6)[1] == ("10.0.0.2", "failed", "connect_refused", True)
+    assert book.report(2.6).confirmed is False
+
+
+def test_who_comes_back_is_called_again() -> None:
+    book = ledger()
+    book.record_answer(answer(0, 1, 2), 0)
+    call(book, 0, result(1), result(2, "connect_refused"))
+    book.record_answer(answer(1, 1, ttl=4), 1)
+    book.record_answer(answer(6.1, 1, 2), 6.1)
+    call(book, 6.1, result(2))
+    assert [verdict for _, verdict, _, _ in verdicts(book, 6.1)] == ["acknowledged"] * 2
+
+
+def test_all_gone_is_no_pods() -> None:
+    book = ledger(settle_seconds=1.2)
+    book.record_answer(answer(0, 1), 0)
+    call(book, 0, result(1, "connect_refused"))
+    book.record_answer(answer(1.1), 1.1)
+    book.record_answer(answer(2.2), 2.2)
+    assert book.next_step(2.2) == Finish("settle")
+    report = book.report(2.2)
+    assert (report.outcome, report.reason) == ("failed", "no_pods")
+
+
+# --- patience ---------------------------------------------------------------------------------
+
+
+def test_settle_zero_asks_once_and_calls_once() -> None:
+    book = ledger(settle_seconds=0.0)
+    assert book.next_step(0) == Ask()
+    book.record_answer(answer(0, 1), 0)
+    call(book, 3, result(1))
+    assert book.next_step(3) == Finish("settle")
+    report = book.report(3)
+    assert (report.outcome, report.confirmed) == ("complete", False)
+
+
+def test_settle_does_not_run_while_somebody_is_owed_a_call() -> None:
+    book = ledger(settle_seconds=2.0, backoff_initial_seconds=10.0)
+    book.record_answer(answer(0, 1), 0)
+    call(book, 30, result(1, "timeout"))
+    assert book.next_step(30) == Wait(10, "backoff")
+    assert book.next_step(40) == Ask()
+    book.record_answer(answer(40, 1), 40)
+    call(book, 40, result(1))
+    assert waiting(book, 40) == (1.02, "cached_answer")
+
+
+def test_patience_ends_with_one_last_question() -> None:
+    book = ledger(settle_seconds=4.0)
+    book.record_answer(answer(0, 1, ttl=30), 0)
+    call(book, 0, result(1))
+    book.record_answer(answer(1.02, 1, ttl=28), 1.02)
+    assert waiting(book, 1.02) == (2.98, "cached_answer")
+    assert book.next_step(4) == Ask()
+    book.record_answer(answer(4, 1, ttl=26), 4)
+    assert book.next_step(4) == Finish("settle")
+
+
+def test_broken_dns_is_asked_again_less_and_less_often_until_settle_is_spent() -> None:
+    book, waits, now = ledger(settle_seconds=20.0), [], 0.0
+    while book.next_step(now) == Ask():
+        book.record_failure(SERVFAIL, now)
+        step = book.next_step(now)
+        if isinstance(step, Wait):
+            assert step.reason == "no_answer"
+            waits.append(round(step.seconds, 2))
+            now += step.seconds
+    assert waits == [1.02, 2.04, 4.08, 5, 5, 2.86]
+    assert book.next_step(now) == Finish("settle")
+    report = book.report(now)
+    assert (report.outcome, report.reason, report.endpoints) == ("failed", "dns_servfail", ())
+
+
+def test_dns_that_breaks_after_the_calls_leaves_the_outcome_unconfirmed() -> None:
+    book = ledger(settle_seconds=1.5)
+    book.record_answer(answer(0, 1), 0)
+    call(book, 0, result(1))
+    book.record_failure(SERVFAIL, 1.1)
+    book.record_failure(SERVFAIL, 1.5)
+    assert book.next_step(1.5) == Finish("settle")
+    report = book.report(1.5)
+    assert (report.outcome, report.reason, report.confirmed) == ("complete", None, False)
+
+
+def test_dns_that_breaks_while_a_call_is_owed_makes_it_fail_with_its_own_error() -> None:
+    book = ledger(settle_seconds=1.0)
+    book.record_answer(answer(0, 1), 0)
+    call(book, 0, result(1, "timeout"))
+    book.record_failure(SERVFAIL, 1.5)
+    assert book.next_step(1.5) == Wait(0.5, "no_answer")
+    book.record_failure(SERVFAIL, 2)
+    assert book.next_step(2) == Finish("settle")
+    assert verdicts(book, 2) == [("10.0.0.1", "failed", "timeout", False)]
+
+
+def test_fewer_than_min_pods_are_called_and_the_rest_waited_for() -> None:
+    book = ledger(min_pods=2, settle_seconds=3.0)
+    book.record_answer(answer(0, 1), 0)
+    call(book, 0, result(1))
+    book.record_answer(answer(1.1, 1), 1.1)
+    assert waiting(book, 1.1) == (1.9, "min_pods")
+    book.record_answer(answer(3, 1), 3)
+    assert book.next_step(3) == Finish("settle")
+    report = book.report(3)
+    assert (report.outcome, report.reason, report.confirmed) == ("partial", "min_pods", True)
+
+
+def test_failures_are_not_waited_out_as_if_pods_were_missing() -> None:
+    book = ledger()
+    book.record_answer(answer(0, 1), 0)
+    call(book, 0, result(1, "status", status_code=404))
+    book.record_answer(answer(1.1, 1), 1.1)
+    assert book.next_step(1.1) == Finish("confirmed")
+
+
+def test_an_empty_service_is_no_pods() -> None:
+    book = ledger(settle_seconds=1.0)
+    assert book.record_answer(answer(0), 0) == Change(0, 0, 0, None, nobody=True)
+    assert book.next_step(0) == Wait(1.0, "no_answer")
+    book.record_answer(answer(1), 1)
+    assert book.next_step(1) == Finish("settle")
+    assert book.report(1).reason == "no_pods"
+
+
+def test_min_pods_0_allows_an_empty_service_once_a_newer_answer_says_so_too() -> None:
+    book = ledger(min_pods=0)
+    assert book.record_answer(answer(0), 0) == Change(0, 0, 0, None, nobody=False)
+    assert waiting(book, 0) == (1.02, "cached_answer")
+    book.record_answer(answer(1.1), 1.1)
+    assert book.next_step(1.1) == Finish("confirmed")
+    assert book.report(1.1).outcome == "complete"
+
+
+def test_min_pods_0_does_not_allow_broken_dns() -> None:
+    book = ledger(min_pods=0, settle_seconds=0.0)
+    book.record_failure(SERVFAIL, 0)
+    assert book.next_step(0) == Finish("settle")
+    assert (book.report(0).outcome, book.report(0).reason) == ("failed", "dns_servfail")
+
+
+def test_a_service_that_is_not_headless_ends_it_at_once() -> None:
+    book = ledger()
+    book.record_failure(ResolutionFailure("web", "not_headless", "one address"), 0)
+    assert book.next_step(0) == Finish("not_headless")
+    assert (book.report(0).outcome, book.report(0).reason) == ("failed", "not_headless")
+
+
+# --- deadline and stop ------------------------------------------------------------------------
+
+
+def test_at_the_deadline_who_is_owed_a_call_has_failed() -> None:
+    book = ledger(deadline_seconds=10.0)
+    book.record_answer(answer(0, 1, 2, 3), 0)
+    assert book.next_step(0) == Call((pod(1), pod(2), pod(3)))
+    book.record_call(result(1), 9)
+    book.record_call(result(2, "timeout"), 10)
+    book.end_round(10)  # 3 was never called
+    assert book.next_step(10) == Finish("deadline")
+    assert verdicts(book, 10) == [
+        ("10.0.0.1", "acknowledged", None, False),
+        ("10.0.0.2", "failed", "deadline", False),
+        ("10.0.0.3", "failed", "deadline", False),
+    ]
+    assert (book.report(10).outcome, book.report(10).reason) == ("partial", "deadline")
+
+
+def test_no_wait_goes_past_the_deadline() -> None:
+    book = ledger(deadline_seconds=0.5)
+    book.record_failure(SERVFAIL, 0)
+    assert book.next_step(0) == Wait(0.5, "no_answer")
+    assert book.next_step(0.5) == Finish("deadline")
+    assert book.report(0.5).reason == "dns_servfail"
+
+
+def test_a_deadline_before_any_answer_says_so() -> None:
+    book = ledger(deadline_seconds=0.5)
+    assert book.next_step(0.5) == Finish("deadline")
+    assert (book.report(0.5).outcome, book.report(0.5).reason) == ("failed", "deadline")
+
+
+def test_at_a_stop_who_is_owed_a_call_is_cancelled() -> None:
+    book = ledger(attempts=1)
+    book.record_answer(answer(0, 1, 2, 3, 4), 0)
+    assert isinstance(book.next_step(0), Call)
+    book.record_call(result(1), 0)
+    book.record_call(result(2, "cancelled"), 1)  # cut off: its only attempt
+    book.record_call(result(3, "status", status_code=500), 1)
+    book.end_round(1)
+    book.record_stop()
+    assert book.next_step(1) == Finish("stopped")
+    assert [verdict for _, verdict, _, _ in verdicts(book, 1)] == [
+        "acknowledged",
+        "cancelled",
+        "failed",
+        "cancelled",
+    ]
+    assert (book.report(1).outcome, book.report(1).reason) == ("partial", "cancelled")
+
+
+def test_a_broadcast_stopped_before_it_began_is_failed_and_cancelled() -> None:
+    book = ledger(min_pods=0)
+    book.record_stop()
+    assert book.next_step(0) == Finish("stopped")
+    report = book.report(0)
+    assert (report.outcome, report.reason, report.endpoints) == ("failed", "cancelled", ())
+
+
+def test_a_stop_after_everybody_acknowledged_leaves_it_complete_and_unconfirmed() -> None:
+    book = ledger()
+    book.record_answer(answer(0, 1), 0)
+    call(book, 0, result(1))
+    book.record_stop()
+    assert book.next_step(0) == Finish("stopped")
+    assert (book.report(0).outcome, book.report(0).confirmed) == ("complete", False)

@@ -1,0 +1,213 @@
+"""Events to the progress that a person watches, and to the table at the end."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from worker.log.setup import Masker, Sink, configure
+from worker.stop import Stop
+from worker.terminal.console import (
+    Lines,
+    Progress,
+    Row,
+    View,
+    columns,
+    details,
+    no_excerpt,
+    plain_table,
+)
+
+Fields = dict[str, Any]
+
+POD, OTHER = "10.0.0.7:8080", "10.0.0.8:8080"
+FINISHED: Fields = {"outcome": "complete", "seen": 0, "acknowledged": 0, "confirmed": True}
+
+
+def observe(view: View, name: str, now: float = 0.0, **fields: Any) -> None:
+    view.observe({"event": name, **fields}, now)
+
+
+@pytest.fixture
+def view() -> View:
+    """A broadcast that began at 0, of two endpoints."""
+    view = View()
+    observe(view, "run.started", version="1", broadcasts=1)
+    observe(view, "broadcast.started", broadcast="clear", deadline_seconds=300.0)
+    observe(view, "endpoints.resolved", round=1, newcomers=2)
+    return view
+
+
+def progress(view: View) -> Progress:
+    assert view.progress
+    return view.progress
+
+
+def test_before_a_broadcast_begins_there_is_nothing_to_watch() -> None:
+    view = View()
+    observe(view, "shutdown.requested", signal="SIGTERM")
+    observe(view, "config.invalid", error_message="no")
+    observe(view, "run.finished")
+    assert (view.progress, view.rows) == (None, [])
+
+
+def test_before_the_first_answer_it_asks() -> None:
+    view = View()
+    observe(view, "broadcast.started", 10.0, broadcast="clear", deadline_seconds=3600.0)
+    assert progress(view).spellings(10.0) == [
+        "0 acknowledged, 0 failed, 0 waiting of 0  round 0  1:00:00 left",
+        "0 of 0, 0 failed, 0 waiting  round 0  1:00:00 left",
+        "0 of 0, 0 failed  1:00:00 left",
+        "0 of 0",
+    ]
+    assert progress(view).activity(10.0) == "asking DNS"
+
+
+def test_results_are_counted_and_who_is_called_again_is_waited_for(view: View) -> None:
+    observe(view, "call.succeeded", endpoint=POD)
+    again: Fields = {"endpoint": OTHER, "error_type": "timeout", "retry_in_seconds": 2.0}
+    observe(view, "call.failed", 10.0, **again)
+    assert progress(view).spellings(10.0)[0] == (
+        "1 acknowledged, 0 failed, 1 waiting of 2  round 1  4:50 left"
+    )
+    assert progress(view).activity(10.0) == "calling; failed calls are repeated in 2 s"
+    assert progress(view).activity(12.0) == "calling"
+    observe(view, "endpoints.resolved", 12.0, round=2, newcomers=1)
+    observe(view, "call.failed", 12.0, endpoint=OTHER, error_type="timeout")
+    assert progress(view).spellings(12.0)[1] == "1 of 3, 1 failed, 1 waiting  round 2  4:48 left"
+
+
+def test_a_wait_counts_down_and_so_does_the_deadline_not_past_zero(view: View) -> None:
+    observe(view, "resolution.waiting", 295.0, reason="cached_answer", wait_seconds=5.0)
+    assert progress(view).activity(296.5) == "waiting for a newer DNS answer, 4 s"
+    assert progress(view).activity(300.0) == "waiting for a newer DNS answer"
+    assert progress(view).spellings(301.0)[2] == "0 of 2, 0 failed  0:00 left"
+
+
+def test_after_a_failed_question_it_asks_again(view: View) -> None:
+    observe(view, "resolution.failed", round=2, error_type="dns_refused", error_message="no")
+    assert progress(view).activity(0.0) == "asking DNS again"
+    assert progress(view).round == 2
+
+
+def test_a_stop_signal_is_what_goes_on_from_then_on(view: View) -> None:
+    observe(view, "resolution.waiting", reason="min_pods", wait_seconds=5.0)
+    observe(view, "shutdown.requested", signal="SIGTERM")
+    again: Fields = {"endpoint": OTHER, "error_type": "cancelled", "retry_in_seconds": 2.0}
+    observe(view, "call.failed", **again)
+    assert progress(view).activity(0.0) == "stopping after SIGTERM: calls in flight may end"
+    observe(view, "endpoints.resolved", round=2, newcomers=0)
+    assert progress(view).round == 2
+    assert progress(view).activity(0.0) == "stopping after SIGTERM: calls in flight may end"
+
+
+def test_a_complete_broadcast_is_a_row_without_failures(view: View) -> None:
+    observe(view, "broadcast.finished", **FINISHED | {"seen": 2, "acknowledged": 2})
+    assert view.progress is None
+    assert view.rows == [Row("clear", "complete", "2 of 2")]
+
+
+def test_failures_that_are_alike_are_one_line_of_the_row(view: View) -> None:
+    for number in range(4):
+        endpoint = f"10.0.0.{number}:80"
+        observe(view, "call.failed", endpoint=endpoint, error_type="status", status_code=503)
+        observe(view, "endpoint.failed", endpoint=endpoint, error_type="status")
+    observe(view, "endpoint.failed", endpoint=POD, error_type="deadline")
+    observe(view, "endpoint.gone", endpoint=OTHER, error_type="connect_refused")
+    observe(view, "endpoint.cancelled", endpoint=OTHER)
+    partial: Fields = {"outcome": "partial", "seen": 9, "acknowledged": 2, "reason": "deadline"}
+    observe(view, "broadcast.finished", **FINISHED | partial, hint="look there")
+    assert view.rows == [
+        Row(
+            "clear",
+            "partial",
+            "2 of 9",
+            (
+                "4 status 503: 10.0.0.0:80, 10.0.0.1:80, 10.0.0.2:80, …",
+                f"1 deadline: {POD}",
+                f"1 gone, connect_refused: {OTHER}",
+                f"1 cancelled: {OTHER}",
+            ),
+            "look there",
+        )
+    ]
+
+
+def test_what_is_known_of_one_broadcast_is_forgotten_in_the_next(view: View) -> None:
+    observe(view, "endpoint.failed", endpoint=POD, error_type="timeout")
+    for _ in range(2):
+        observe(view, "broadcast.finished", **FINISHED)
+        observe(view, "broadcast.started", broadcast="next", deadline_seconds=1.0)
+    assert view.rows[1] == Row("next", "complete", "0 of 0")
+
+
+@pytest.mark.parametrize(
+    ("reason", "failures"),
+    [
+        ("dns_refused", ("dns_refused: 10.0.0.10:53 answered REFUSED",)),
+        ("min_pods", ("min_pods",)),
+        ("all_calls_failed", ()),
+        (None, ("no newer DNS answer confirmed it",)),
+    ],
+)
+def test_the_row_says_why_a_broadcast_is_not_complete_or_not_confirmed(
+    reason: str | None, failures: tuple[str, ...], view: View
+) -> None:
+    message = "10.0.0.10:53 answered REFUSED"
+    observe(view, "resolution.failed", round=1, error_type="dns_refused", error_message=message)
+    fields: Fields = FINISHED | {"confirmed": False} | ({"reason": reason} if reason else {})
+    observe(view, "broadcast.finished", **fields)
+    assert view.rows[0].failures == failures
+
+
+def test_a_run_that_ends_within_a_broadcast_broke_it_off(view: View) -> None:
+    observe(view, "call.succeeded", endpoint=POD)
+    observe(view, "run.finished")
+    assert view.rows == [Row("clear", "broken off", "1 of 2")]
+
+
+ROWS = [
+    Row("clear", "complete", "2 of 2"),
+    Row("reload", "partial", "1 of 3", ("1 status 503: a", "1 timeout: b"), "try it"),
+]
+
+
+def test_the_plain_table() -> None:
+    assert plain_table(ROWS) == [
+        "",
+        "broadcast  outcome   endpoints  failures         hint",
+        "clear      complete  2 of 2",
+        "reload     partial   1 of 3     1 status 503: a  try it",
+        "                                1 timeout: b",
+        "",
+    ]
+    assert plain_table([]) == []
+
+
+def test_columns_that_are_empty_are_left_out_and_hints_can_stand_below_failures() -> None:
+    assert [heading for heading, _ in columns(ROWS[:1])] == ["broadcast", "outcome", "endpoints"]
+    assert columns(ROWS, stacked=True)[3:] == [
+        ("failures", [[], ["1 status 503: a", "1 timeout: b", "hint: try it"]])
+    ]
+
+
+def test_plain_lines_have_an_excerpt_below_a_configuration_error_and_heed_the_level() -> None:
+    reader, writer = os.pipe()
+    sink = Sink(writer, Stop())
+    display = Lines(sink, excerpt=lambda event: f"{event['line']} | timout\x1b: 3s\n   ^")
+    log = configure(sink, "console", "error", Masker(()), display)
+    log.info("endpoints.resolved", qname="web", endpoints=1, newcomers=1, left=0)
+    log.error("config.invalid", config_file="a.yaml", line=3, column=1, error_message="no")
+    os.close(writer)
+    with os.fdopen(reader) as lines:
+        first, *others = lines.read().splitlines()
+    assert first.endswith("error   a.yaml:3:1: no")
+    assert others == [r"3 | timout\x1b: 3s", "   ^"]
+
+
+def test_a_crash_shows_its_stack() -> None:
+    event = {"event": "run.crashed", "stack": "  File a\n    b()\n"}
+    assert details(event, no_excerpt) == ["  File a", "    b()"]
+    assert details({"event": "config.invalid"}, no_excerpt) == []

@@ -1,0 +1,235 @@
+"""Command line and environment -> Options. One table makes the parser and its help."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, NoReturn, cast, get_args
+
+from worker import __version__
+from worker.config.values import parse_duration
+from worker.discovery.dns.resolvconf import DNS_PORT, Nameserver
+from worker.log.setup import LEVELS, LevelName, LogFormat
+
+Command = Literal["run", "check", "plan", "schema"]
+OutputFormat = Literal["text", "json"]
+LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
+
+COMMANDS: dict[Command, str] = {
+    "run": "send the broadcasts (the default)",
+    "check": "load and validate, say how long a run can take; call nobody",
+    "plan": "resolve and print the exact requests; call nobody",
+    "schema": "print the JSON Schema of the configuration",
+}
+
+DESCRIPTION = "\n".join(
+    [
+        "One HTTP request to every pod behind a headless Service, and proof of it.",
+        "",
+        "commands:",
+        *(f"  {command:<8}  {what}" for command, what in COMMANDS.items()),
+    ]
+)
+
+EPILOG = """\
+Each option can be given in the environment instead, a repeatable one as a list
+with commas; an argument replaces it. NO_COLOR turns colour off.
+
+exit codes:
+  0         every selected broadcast is complete: every endpoint acknowledged
+  1         a bug, or the log could not be written
+  2         usage or configuration: a retry cannot help
+  3         at least one broadcast partial (some pods missed), none failed
+  4         at least one failed (nobody reached, no such Service, DNS broken)
+  130, 143  stopped by SIGINT, SIGTERM, after reporting
+"""
+
+
+class UsageError(Exception):
+    """What is wrong with the command line, or with the environment in its place."""
+
+
+class Options(NamedTuple):
+    """What the command line asks for."""
+
+    command: Command
+    config: tuple[str, ...]
+    broadcast: tuple[str, ...]
+    tag: tuple[str, ...]
+    grace_seconds: float
+    log_format: LogFormat | None  # None: console on a terminal, else json
+    log_level: LevelName
+    nameservers: tuple[Nameserver, ...]
+    resolv_conf: str
+    termination_log: str
+    output: OutputFormat
+
+
+class _Option(NamedTuple):
+    flag: str
+    metavar: str
+    default: str
+    help: str
+    choices: tuple[str, ...] = ()
+    repeatable: bool = False
+    otherwise: str = ""  # what holds without it, where that is not the default's text
+
+    @property
+    def variable(self) -> str:
+        return "BROADCAST_" + self.flag.removeprefix("--").replace("-", "_").upper()
+
+    @property
+    def whole_help(self) -> str:
+        repeatable = "; repeatable" * self.repeatable
+        default = self.default or self.otherwise
+        return f"{self.help}{repeatable}\ndefault {default}, ${self.variable}"
+
+
+GROUPS: dict[str, tuple[_Option, ...]] = {
+    "what to broadcast": (
+        _Option("--config", "PATH", "/etc/pod-broadcast", "a file, or a folder of them", (), True),
+        _Option("--broadcast", "NAME", "", "only the broadcast of this name", (), True, "all"),
+        _Option("--tag", "TAG", "", "only broadcasts with this tag", (), True, "all"),
+    ),
+    "DNS": (
+        _Option(
+            *("--nameserver", "HOST[:PORT]", "", "ask this one, by its IP address", (), True),
+            otherwise="those of --resolv-conf",
+        ),
+        _Option("--resolv-conf", "PATH", "/etc/resolv.conf", "nameservers, search list, options"),
+    ),
+    "logging": (
+        _Option(
+            *("--log-format", "FORMAT", "", "json; console, the default on a terminal; gcp or ecs"),
+            choices=LOG_FORMATS,
+            otherwise="json",
+        ),
+        _Option("--log-level", "LEVEL", "info", "info, warning or error", tuple(LEVELS)),
+        _Option(
+            *("--termination-log", "PATH", "/dev/termination-log"),
+            help="the summary goes there, too, if it exists",
+        ),
+    ),
+    "check and plan": (
+        _Option("--output", "FORMAT", "text", "text; or json, one document", ("text", "json")),
+    ),
+    "stopping": (
+        _Option("--grace", "DURATION", "5s", "for calls in flight after SIGTERM or SIGINT"),
+    ),
+}
+OPTIONS = tuple(option for options in GROUPS.values() for option in options)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
+    """Raises UsageError; SystemExit after --help and --version."""
+    given = vars(_parser().parse_args(arguments))
+    values = {option.flag: _values(option, given[option.flag], environment) for option in OPTIONS}
+    for option in OPTIONS:
+        for value in values[option.flag]:
+            if option.choices and value not in option.choices:
+                expected = " or ".join(option.choices)
+                raise UsageError(f"{option.flag} {value}: expected {expected}")
+    if given["--output"] and given["command"] not in {"check", "plan"}:
+        raise UsageError(f"--output is for check and plan, not for {given['command']}")
+    one = {flag: found[-1] if found else "" for flag, found in values.items()}
+    try:
+        grace_seconds = parse_duration(one["--grace"])
+    except ValueError as error:
+        raise UsageError(f"--grace: {error}") from None
+    return Options(
+        command=given["command"],
+        config=values["--config"],
+        broadcast=values["--broadcast"],
+        tag=values["--tag"],
+        grace_seconds=grace_seconds,
+        log_format=cast("LogFormat", one["--log-format"]) if one["--log-format"] else None,
+        log_level=cast("LevelName", one["--log-level"]),
+        nameservers=tuple(_nameserver(value) for value in values["--nameserver"]),
+        resolv_conf=one["--resolv-conf"],
+        termination_log=one["--termination-log"],
+        output=cast("OutputFormat", one["--output"]),
+    )
+
+
+def log_format_wanted(arguments: Sequence[str], environment: Mapping[str, str]) -> LogFormat | None:
+    """What can be told of it where `parse` has raised UsageError: that too has a log line."""
+    (option,) = (option for option in OPTIONS if option.flag == "--log-format")
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument(option.flag, dest="given", default=environment.get(option.variable))
+    try:
+        given = parser.parse_known_args(arguments)[0].given
+    except UsageError:
+        return None
+    return given if given in LOG_FORMATS else None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m worker",
+        usage=f"%(prog)s [{'|'.join(COMMANDS)}] [OPTION]...",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawTextHelpFormatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    # What it is for stands in the description.
+    parser.add_argument(
+        "command", nargs="?", choices=COMMANDS, default="run", help=argparse.SUPPRESS
+    )
+    for title, options in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for option in options:
+            group.add_argument(
+                option.flag,
+                dest=option.flag,
+                metavar=option.metavar,
+                action="append" if option.repeatable else "store",
+                help=option.whole_help,
+            )
+    others = parser.add_argument_group("about")
+    others.add_argument("-h", "--help", action="help", help="print this and exit")
+    others.add_argument(
+        "--version",
+        action="version",
+        version=f"pod-broadcast {__version__}",
+        help="print the version and exit",
+    )
+    return parser
+
+
+def _values(
+    option: _Option, given: str | list[str] | None, environment: Mapping[str, str]
+) -> tuple[str, ...]:
+    """What was given, or else is in the environment, or else the default."""
+    if given is not None:
+        return tuple(given) if isinstance(given, list) else (given,)
+    text = environment.get(option.variable) or option.default
+    if not option.repeatable:
+        return (text,) if text else ()
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _nameserver(text: str) -> Nameserver:
+    """HOST or HOST:PORT, an IPv6 address with a port in brackets."""
+    from ipaddress import ip_address  # 5 ms, and few runs name a server
+
+    address, port = text, str(DNS_PORT)
+    if text.startswith("[") and "]" in text:
+        address, _, port = text[1:].partition("]")
+        port = port.removeprefix(":") or str(DNS_PORT)
+    elif text.count(":") == 1:
+        address, _, port = text.partition(":")
+    try:
+        ip_address(address)
+        number = int(port)
+    except ValueError:
+        number = 0
+    if not 0 < number < 65536:
+        raise UsageError(f"--nameserver {text}: expected an IP address, or ADDRESS:PORT")
+    return Nameserver(address, number)

@@ -8,17 +8,15 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from worker import __version__
 from worker.calls.call import Transport
-from worker.commands import preview
+from worker.commands import check, plan, schema
 from worker.config import load as config
 from worker.config.yaml import ConfigError, ConfigInvalid
 from worker.discovery.dns.lookup import Lookup
 from worker.discovery.dns.resolvconf import ResolvConf
-from worker.discovery.dns.resolvconf import parse as parse_resolv_conf
 from worker.log.setup import (
     LEVELS,
     Display,
@@ -36,11 +34,11 @@ from worker.report import outcome as report
 from worker.rounds import run as broadcast
 from worker.rounds.world import LiveWorld
 from worker.stop import Stop, Stopped
-from worker.terminal import excerpt
+from worker.terminal import document, excerpt
 from worker.terminal.console import Lines
 
 STDOUT, STDERR = 1, 2
-NO_RUN = {"check", "plan", "schema"}
+COMMANDS = {"check": check.run, "plan": plan.run, "schema": schema.run}  # that call nobody
 # The downward API's: on every line, so that an alert needs no shipper's labels to say whose it is …
 LINE_FIELDS = {"worker_namespace": "POD_NAMESPACE", "worker_job": "JOB_NAME"}
 # … and in run.started.
@@ -53,13 +51,13 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], stop: Stop) -
         options = parse(arguments, environment)
     except UsageError as error:
         print(f"python -m worker: {error}\nTry python -m worker --help", file=sys.stderr)  # noqa: T201
-        if not NO_RUN.intersection(arguments):
+        if COMMANDS.keys().isdisjoint(arguments):
             _log_usage_error(str(error), arguments, environment, stop)
         return report.EXIT_USAGE
     try:
         if options.command == "run":
             return Run(options, environment, stop).main()
-        return _look(options, environment, stop)
+        return COMMANDS[options.command](options, environment, stop)
     except ConfigInvalid as invalid:
         _print_errors(options, invalid)
         return report.EXIT_USAGE
@@ -71,31 +69,9 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], stop: Stop) -
         return report.EXIT_BUG
 
 
-def _look(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
-    """The commands that call nobody. Raises ConfigInvalid and Stopped."""
-    if options.command == "schema":
-        _print(preview.to_json(config.json_schema()))
-        return 0
-    loaded = _load(options, environment)
-    masker = Masker(loaded.secrets)
-    if options.command == "check":
-        checked = preview.masked(preview.check_document(loaded), masker)
-        in_json = options.output == "json"
-        _print(preview.to_json(checked) if in_json else preview.check_text(checked))
-        return 0
-    documents = []
-    for plan in preview.plans(loaded, _resolv_conf(options), stop):
-        documents.append(preview.masked(preview.plan_document(plan), masker))
-        if options.output == "text":
-            _print(preview.plan_text(documents[-1]))
-    if options.output == "json":
-        _print(preview.to_json({"errors": [], "broadcasts": documents}))
-    return preview.plan_exit_code(documents)
-
-
 def _print_errors(options: Options, invalid: ConfigInvalid) -> None:
     if options.output == "json":
-        _print(preview.to_json(preview.errors_document(invalid.errors)))
+        print(document.to_json(document.invalid(invalid.errors)))  # noqa: T201
         return
     for error in invalid.errors:
         text = excerpt.with_line(error, _columns(STDERR)) if os.isatty(STDERR) else str(error)
@@ -157,15 +133,6 @@ def _load(options: Options, environment: Mapping[str, str]) -> Config:
     return config.select(loaded, options.broadcast, options.tag)
 
 
-def _resolv_conf(options: Options) -> ResolvConf:
-    try:
-        text = Path(options.resolv_conf).read_text(errors="replace")
-    except FileNotFoundError:
-        text = ""  # as the C library has it
-    conf = parse_resolv_conf(text)
-    return conf._replace(nameservers=options.nameservers) if options.nameservers else conf
-
-
 class Run:
     """The run command: from `run.started` to `run.finished`, whatever happens between them."""
 
@@ -219,7 +186,7 @@ class Run:
             broadcasts=len(loaded.broadcasts),
             **_given(START_FIELDS, self._environment),
         )
-        conf = _resolv_conf(self._options)
+        conf = plan.resolv_conf(self._options)
         worlds = [(entry, self._world(entry, conf)) for entry in loaded.broadcasts]
         reports = []
         for entry, world in worlds:
@@ -294,7 +261,3 @@ class Run:
 def _stack(error: Exception) -> str:
     """Where it happened, without values."""
     return "".join(traceback.format_tb(error.__traceback__))
-
-
-def _print(text: str) -> None:
-    print(text)  # noqa: T201

@@ -88,11 +88,10 @@ def tls(entry: Broadcast) -> Document | None:
 
 def _ranges(expect: Expect) -> list[str]:
     """Status codes as in a configuration: a whole class is 2xx."""
-    codes = set(expect.status_codes)
-    found = []
-    for first in (200, 300, 400, 500):
-        whole = set(range(first, first + 100))
-        if whole <= codes:
-            found.append(f"{first // 100}xx")
-            codes -= whole
-    return found + [str(code) for code in sorted(codes)]
+    codes = sorted(expect.status_codes)
+    whole = [
+        first
+        for first in range(1, 6)
+        if expect.status_codes >= {*range(first * 100, first * 100 + 100)}
+    ]
+    return [f"{first}xx" for first in whole] + [str(c) for c in codes if c // 100 not in whole]

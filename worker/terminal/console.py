@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import NamedTuple
 
 from worker.log.setup import WAITING, Event, Sink, console_line, encode_line, printable
 
@@ -20,16 +19,6 @@ CALLS_FAILED = frozenset({"all_calls_failed", "some_calls_failed"})
 
 Excerpt = Callable[[Event], str]  # config.invalid -> the line of the file that it is about, or ""
 Cells = tuple[list[str], ...]  # one row of a table; each cell is a list of lines
-
-
-class Row(NamedTuple):
-    """One broadcast in the table at the end. No character in it steers a terminal."""
-
-    broadcast: str
-    outcome: str
-    endpoints: str
-    failures: tuple[str, ...] = ()  # one line for each cause
-    hint: str = ""
 
 
 @dataclass
@@ -42,11 +31,13 @@ class Progress:
     seen: int = 0
     acknowledged: int = 0
     failed: int = 0  # and will not be called again
-    row: Row | None = None  # once it has ended
+    outcome: str = ""  # once it has ended
+    failures: list[str] = field(default_factory=list)  # then: one line for each cause
+    hint: str = ""
     _doing: str = "asking DNS"
     _until: float = 0.0  # when that ends, if it is known
     _stopping: bool = False
-    _causes: dict[str, str] = field(default_factory=dict)  # endpoint -> why its last call failed
+    _statuses: dict[str, int | None] = field(default_factory=dict)  # endpoint -> its last failure's
     _missed: dict[str, list[str]] = field(default_factory=dict)  # cause -> endpoints
     _resolution: Event = field(default_factory=dict)  # the last resolution.failed
 
@@ -55,7 +46,8 @@ class Progress:
 
         alone: no other broadcast is running, so that `activity` has a line of its own.
         """
-        done, bad, waiting = self.acknowledged, self.failed, self._waiting
+        done, bad = self.acknowledged, self.failed
+        waiting = self.seen - done - bad
         left, rest = f"{_clock(self.ends_at - now)} left", f"round {self.round}"
         short = f"{done} of {self.seen}, {bad} failed"
         long = [
@@ -65,10 +57,6 @@ class Progress:
         if not alone:
             long = [f"{short}  {left}  {self.activity(now)}"]
         return [*long, f"{short}  {left}", f"{done} of {self.seen}"]
-
-    @property
-    def _waiting(self) -> int:
-        return self.seen - self.acknowledged - self.failed
 
     def activity(self, now: float) -> str:
         """What the broadcast is doing."""
@@ -102,18 +90,15 @@ class Progress:
                 self._stopping = True
             case "broadcast.finished":
                 self._finish(event)
-            case "run.finished":  # a bug ended the run
-                counts = f"{self.acknowledged} of {self.seen}"
-                self.row = Row(printable(self.name), "broken off", counts)
+            case "run.finished":
+                self.outcome = "broken off"
 
     def _turn_to(self, doing: str, until: float = 0.0) -> None:
         if not self._stopping:
             self._doing, self._until = doing, until
 
     def _observe_failed_call(self, event: Event, now: float) -> None:
-        status = event["error_type"] == "status"
-        cause = f"status {event['status_code']}" if status else event["error_type"]
-        self._causes[event["endpoint"]] = cause
+        self._statuses[event["endpoint"]] = event.get("status_code")
         if "retry_in_seconds" in event:
             self._turn_to(CALLING, max(self._until, now + event["retry_in_seconds"]))
         else:
@@ -121,30 +106,23 @@ class Progress:
 
     def _cause(self, event: Event) -> str:
         """Why an endpoint was missed, in a few words."""
-        verdict, error_type = event["event"].removeprefix("endpoint."), event.get("error_type")
-        if verdict == "failed":
-            return self._causes[event["endpoint"]] if error_type == "status" else str(error_type)
-        return f"{verdict}, {error_type}" if error_type else verdict
+        verdict, cause = event["event"].removeprefix("endpoint."), event.get("error_type", "")
+        if cause == "status":
+            cause = f"status {self._statuses.get(event['endpoint'])}"
+        return cause if verdict == "failed" else ", ".join(filter(None, (verdict, cause)))
 
     def _finish(self, event: Event) -> None:
-        """Makes the row, of which the failures say why it is not complete, or not confirmed."""
-        failures = [_group(cause, endpoints) for cause, endpoints in self._missed.items()]
-        reason = event.get("reason")
-        if reason and reason == self._resolution.get("error_type"):
-            failures.insert(0, f"{reason}: {self._resolution['error_message']}")
-        elif reason and reason not in CALLS_FAILED and reason not in self._missed:
-            failures.insert(0, reason)
-        if not reason and not event["confirmed"]:
-            failures.append("no newer DNS answer confirmed it")
+        self.outcome, self.hint = event["outcome"], event.get("hint", "")
         self.seen, self.acknowledged = event["seen"], event["acknowledged"]
         self.failed = event["failed"] + event["cancelled"]
-        self.row = Row(
-            printable(self.name),
-            event["outcome"],
-            f"{self.acknowledged} of {self.seen}",
-            tuple(map(printable, failures)),
-            printable(event.get("hint", "")),
-        )
+        self.failures = [_group(cause, endpoints) for cause, endpoints in self._missed.items()]
+        reason = event.get("reason")
+        if reason and reason == self._resolution.get("error_type"):
+            self.failures.insert(0, f"{reason}: {self._resolution['error_message']}")
+        elif reason and reason not in CALLS_FAILED and reason not in self._missed:
+            self.failures.insert(0, reason)
+        if not reason and not event["confirmed"]:
+            self.failures.append("no newer DNS answer confirmed it")
 
 
 class View:
@@ -156,12 +134,7 @@ class View:
     @property
     def running(self) -> list[Progress]:
         """Broadcasts that have begun and not ended."""
-        return [progress for progress in self.broadcasts.values() if not progress.row]
-
-    @property
-    def rows(self) -> list[Row]:
-        """The table at the end."""
-        return [progress.row for progress in self.broadcasts.values() if progress.row]
+        return [progress for progress in self.broadcasts.values() if not progress.outcome]
 
     def observe(self, event: Event, now: float) -> None:
         """Takes in the next event. now: seconds of a monotonic clock."""
@@ -187,26 +160,27 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def table(rows: Sequence[Row], stacked: bool = False) -> list[Cells]:
-    """Headings and rows of the table at the end, without empty columns.
+def table(view: View, stacked: bool = False) -> list[Cells]:
+    """Headings and rows of the table at the end, without empty columns. None if there is no row.
 
-    stacked: hints are below the failures, not in a column of their own.
+    stacked: hints are below the failures, not in a column of their own. No text in it steers a
+    terminal.
     """
     grid: list[Cells] = [(["broadcast"], ["outcome"], ["endpoints"], ["failures"], ["hint"])]
-    for row in rows:
-        failures, hints = list(row.failures), [row.hint] if row.hint else []
+    for each in view.broadcasts.values():
+        failures = [printable(failure) for failure in each.failures]
+        hints = [printable(each.hint)] if each.hint else []
         if stacked:
             failures, hints = failures + [f"hint: {hint}" for hint in hints], []
-        grid.append(([row.broadcast], [row.outcome], [row.endpoints], failures, hints))
+        endpoints = f"{each.acknowledged} of {each.seen}"
+        grid.append(([printable(each.name)], [each.outcome], [endpoints], failures, hints))
     columns = [column for column in zip(*grid, strict=True) if any(column[1:])]
     return list(zip(*columns, strict=True))
 
 
-def plain_table(rows: Sequence[Row]) -> list[str]:
-    """Lines of the table at the end; none if no broadcast has begun."""
-    if not rows:
-        return []
-    grid = table(rows)
+def plain_table(view: View) -> list[str]:
+    """Lines of the table at the end. None if no broadcast has begun."""
+    grid = table(view)
     columns = zip(*grid, strict=True)
     widths = [max(len(line) for cell in column for line in cell) for column in columns]
     lines = [
@@ -214,7 +188,7 @@ def plain_table(rows: Sequence[Row]) -> list[str]:
         for cells in grid
         for parts in zip_longest(*cells, fillvalue="")
     ]
-    return ["", *lines, ""]
+    return ["", *lines, ""] if lines else []
 
 
 def details(event: Event, excerpt: Excerpt) -> list[str]:
@@ -235,7 +209,7 @@ class Lines:
         """Writes the event if it passes the log level, and the table before `run.finished`."""
         self._view.observe(event, now=0.0)
         if event["event"] == "run.finished":
-            self._write(plain_table(self._view.rows))
+            self._write(plain_table(self._view))
         if passes:
             self._write([console_line(event), *details(event, self._excerpt)])
 

@@ -60,30 +60,21 @@ class Screen:
         self._drawn: object = None  # the live part on the terminal, and the terminal's size
         self._changing = threading.Lock()  # held while the view or what is above changes
         self._over = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._draw_until_over, daemon=True)
+        # Signals are for the main thread: one that this thread received would not wake it up.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        self._thread.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def show(self, event: Event, passes: bool) -> None:
         """Takes in the event. Returns at once, except for `run.finished`, which is drawn first."""
         with self._changing:
             self._view.observe(event, time.monotonic())
             self._above += self._lasting(event, passes)
-        if event["event"] == "broadcast.started" and not self._thread:
-            self._start()
         if event["event"] == "run.finished":
             self._over.set()
-            if self._thread:
-                self._thread.join()
-        if not self._thread or self._over.is_set():
+            self._thread.join()
             self._draw()
-
-    def _start(self) -> None:
-        self._thread = threading.Thread(target=self._draw_until_over, daemon=True)
-        # Signals are for the main thread: one that this thread received would not wake it up.
-        old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-        try:
-            self._thread.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
     def _draw_until_over(self) -> None:
         while not self._over.wait(FRAME_SECONDS):
@@ -115,10 +106,11 @@ class Screen:
         return line
 
     def _table(self) -> Lasting:
-        rows, width = self._view.rows, self._size().columns
-        if not rows:
+        width = self._size().columns
+        grid = table(self._view, stacked=width < WIDE_COLUMNS)
+        if not grid:
             return []
-        heading, *lines = table(rows, stacked=width < WIDE_COLUMNS)
+        heading, *lines = grid
         if width < NARROW_COLUMNS:  # each row below the one before
             found = [Text()]
             for (name,), (outcome,), (endpoints,), *others in lines:
@@ -157,13 +149,11 @@ class Screen:
         """Names, bars, and the longest spellings that leave room for bars; else no bars."""
         least, most = BAR_CELLS
         names = [Text(INDENT + progress.name, "bold") for progress in shown]
-        widest = max(name.cell_len for name in names)
+        room = min(max(name.cell_len for name in names), max(width // 3, MIN_NAME_COLUMNS))
         for name in names:
-            name.truncate(
-                min(widest, max(width // 3, MIN_NAME_COLUMNS)), overflow="ellipsis", pad=True
-            )
+            name.truncate(room, overflow="ellipsis", pad=True)
         for texts in zip(*spellings, strict=True):
-            cells = width - names[0].cell_len - max(map(len, texts)) - 2
+            cells = width - room - max(map(len, texts)) - 2
             if cells >= least:
                 break
         bars = [self._bar(each, min(cells, most) if cells >= least else 0) for each in shown]

@@ -12,7 +12,6 @@ from worker.stop import Stop
 from worker.terminal.console import (
     Lines,
     Progress,
-    Row,
     View,
     details,
     plain_table,
@@ -53,12 +52,20 @@ def progress(view: View) -> Progress:
     return running
 
 
+def rows(view: View) -> list[tuple[Any, ...]]:
+    """What the table has to say of each broadcast."""
+    return [
+        (each.name, each.outcome, f"{each.acknowledged} of {each.seen}", each.failures, each.hint)
+        for each in view.broadcasts.values()
+    ]
+
+
 def test_before_a_broadcast_begins_there_is_nothing_to_watch() -> None:
     view = View()
     observe(view, "shutdown.requested", signal="SIGTERM")
     observe(view, "config.invalid", error_message="no")
     observe(view, "run.finished")
-    assert (view.running, view.rows) == ([], [])
+    assert view.broadcasts == {}
 
 
 def test_before_the_first_answer_it_asks() -> None:
@@ -114,7 +121,7 @@ def test_a_stop_signal_is_what_goes_on_from_then_on(view: View) -> None:
 def test_a_complete_broadcast_is_a_row_without_failures(view: View) -> None:
     observe(view, "broadcast.finished", **FINISHED | {"seen": 2, "acknowledged": 2})
     assert view.running == []
-    assert view.rows == [Row("clear", "complete", "2 of 2")]
+    assert rows(view) == [("clear", "complete", "2 of 2", [], "")]
 
 
 def test_failures_that_are_alike_are_one_line_of_the_row(view: View) -> None:
@@ -127,17 +134,17 @@ def test_failures_that_are_alike_are_one_line_of_the_row(view: View) -> None:
     observe(view, "endpoint.cancelled", endpoint=OTHER)
     partial: Fields = {"outcome": "partial", "seen": 9, "acknowledged": 2, "reason": "deadline"}
     observe(view, "broadcast.finished", **FINISHED | partial, hint="look there")
-    assert view.rows == [
-        Row(
+    assert rows(view) == [
+        (
             "clear",
             "partial",
             "2 of 9",
-            (
+            [
                 "4 status 503: 10.0.0.0:80, 10.0.0.1:80, 10.0.0.2:80, …",
                 f"1 deadline: {POD}",
                 f"1 gone, connect_refused: {OTHER}",
                 f"1 cancelled: {OTHER}",
-            ),
+            ],
             "look there",
         )
     ]
@@ -159,9 +166,9 @@ def test_events_of_broadcasts_that_overlap_are_kept_apart(view: View) -> None:
         finished = FINISHED | {"outcome": "partial", "seen": seen, "failed": 1}
         observe(view, "broadcast.finished", broadcast=broadcast, **finished)
     # In the order in which they began, which is that of the configuration.
-    assert view.rows == [
-        Row("clear", "partial", "0 of 2", (f"1 status 503: {POD}",)),
-        Row("reload", "partial", "0 of 1", (f"1 status 404: {POD}",)),
+    assert rows(view) == [
+        ("clear", "partial", "0 of 2", [f"1 status 503: {POD}"], ""),
+        ("reload", "partial", "0 of 1", [f"1 status 404: {POD}"], ""),
     ]
 
 
@@ -183,7 +190,7 @@ def test_a_stop_signal_and_the_end_of_the_run_are_for_every_running_broadcast(vi
     observe(view, "run.crashed", broadcast="never begun")
     observe(view, "run.finished")
     assert view.running == []
-    assert [(row.broadcast, row.outcome) for row in view.rows] == [
+    assert [row[:2] for row in rows(view)] == [
         ("clear", "broken off"),
         ("done", "complete"),
         ("reload", "broken off"),
@@ -192,61 +199,72 @@ def test_a_stop_signal_and_the_end_of_the_run_are_for_every_running_broadcast(vi
 
 def test_nothing_in_a_row_steers_a_terminal(view: View) -> None:
     observe(view, "broadcast.finished", **FINISHED, reason="\x1b[2J", hint="\x1b]0;a\x07")
-    assert view.rows[0][3:] == ((r"\x1b[2J",), r"\x1b]0;a\x07")
+    assert table(view)[1][3:] == ([r"\x1b[2J"], [r"\x1b]0;a\x07"])
 
 
 @pytest.mark.parametrize(
     ("reason", "failures"),
     [
-        ("dns_refused", ("dns_refused: 10.0.0.10:53 answered REFUSED",)),
-        ("min_pods", ("min_pods",)),
-        ("all_calls_failed", ()),
-        (None, ("no newer DNS answer confirmed it",)),
+        ("dns_refused", ["dns_refused: 10.0.0.10:53 answered REFUSED"]),
+        ("min_pods", ["min_pods"]),
+        ("all_calls_failed", []),
+        (None, ["no newer DNS answer confirmed it"]),
     ],
 )
 def test_the_row_says_why_a_broadcast_is_not_complete_or_not_confirmed(
-    reason: str | None, failures: tuple[str, ...], view: View
+    reason: str | None, failures: list[str], view: View
 ) -> None:
     message = "10.0.0.10:53 answered REFUSED"
     observe(view, "resolution.failed", round=1, error_type="dns_refused", error_message=message)
     fields: Fields = FINISHED | {"confirmed": False} | ({"reason": reason} if reason else {})
     observe(view, "broadcast.finished", **fields)
-    assert view.rows[0].failures == failures
+    assert view.broadcasts["clear"].failures == failures
 
 
 def test_a_run_that_ends_within_a_broadcast_broke_it_off(view: View) -> None:
     observe(view, "call.succeeded", endpoint=POD)
     observe(view, "run.finished")
-    assert view.rows == [Row("clear", "broken off", "1 of 2")]
+    assert rows(view) == [("clear", "broken off", "1 of 2", [], "")]
 
 
-ROWS = [
-    Row("clear", "complete", "2 of 2"),
-    Row("reload", "partial", "1 of 3", ("1 status 503: a", "1 timeout: b"), "try it"),
-]
+@pytest.fixture
+def ended() -> View:
+    """Of a run of two broadcasts."""
+    view = View()
+    failures = ["1 status 503: a", "1 timeout: b"]
+    view.broadcasts = {
+        "clear": Progress("clear", 0.0, seen=2, acknowledged=2, outcome="complete"),
+        "reload": Progress(
+            "reload", 0.0, seen=3, acknowledged=1, outcome="partial", failures=failures, hint="try"
+        ),
+    }
+    return view
 
 
-def test_the_plain_table() -> None:
-    assert plain_table(ROWS) == [
+def test_the_plain_table(ended: View) -> None:
+    assert plain_table(ended) == [
         "",
         "broadcast  outcome   endpoints  failures         hint",
         "clear      complete  2 of 2",
-        "reload     partial   1 of 3     1 status 503: a  try it",
+        "reload     partial   1 of 3     1 status 503: a  try",
         "                                1 timeout: b",
         "",
     ]
-    assert plain_table([]) == []
+    assert plain_table(View()) == []
 
 
-def test_columns_that_are_empty_are_left_out_and_hints_can_stand_below_failures() -> None:
-    assert table(ROWS[:1]) == [
-        (["broadcast"], ["outcome"], ["endpoints"]),
-        (["clear"], ["complete"], ["2 of 2"]),
-    ]
-    assert [cells[3:] for cells in table(ROWS, stacked=True)] == [
+def test_columns_that_are_empty_are_left_out_and_hints_can_stand_below_failures(
+    ended: View,
+) -> None:
+    assert [cells[3:] for cells in table(ended, stacked=True)] == [
         (["failures"],),
         ([],),
-        (["1 status 503: a", "1 timeout: b", "hint: try it"],),
+        (["1 status 503: a", "1 timeout: b", "hint: try"],),
+    ]
+    del ended.broadcasts["reload"]
+    assert table(ended) == [
+        (["broadcast"], ["outcome"], ["endpoints"]),
+        (["clear"], ["complete"], ["2 of 2"]),
     ]
 
 

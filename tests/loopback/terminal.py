@@ -25,10 +25,7 @@ SCROLLBACK_LINES = 20_000
 
 
 class Watched:
-    """A pseudo-terminal. `raw` is all that came; what scrolled off the screen is kept.
-
-    `slave` is the side that a program writes to.
-    """
+    """A pseudo-terminal. `raw` is everything that a program has written to `slave`, its side."""
 
     def __init__(self, columns: int = 100, lines: int = 30) -> None:
         self.raw = b""
@@ -75,7 +72,7 @@ class Watched:
         os.write(self._master, keys)
 
     def hang_up(self) -> None:
-        """As when a window is closed, or a connection is lost."""
+        """As if the window were closed, or the connection lost."""
         os.write(self._leave, b"\0")
         self._reader.join()
         for descriptor in self._descriptors:
@@ -84,7 +81,7 @@ class Watched:
 
     @property
     def shown(self) -> list[str]:
-        """The lines from the first, what scrolled off included, to the last that is not blank."""
+        """All lines up to the last that is not blank, with those that scrolled off the screen."""
         scrolled = [
             "".join(line[column].data for column in range(self._screen.columns)).rstrip()
             for line in self._screen.history.top
@@ -99,7 +96,7 @@ class Watched:
         return bool(self._screen.cursor.hidden)
 
     def wait_for(self, what: str, predicate: Callable[[list[str]], bool]) -> list[str]:
-        """What is shown once the predicate holds for it, tried whenever something was written."""
+        """Returns what is shown, as soon as the predicate is true of it."""
         with self._changed:
             there = self._changed.wait_for(lambda: predicate(self.shown), HANG_SECONDS)
             assert there, f"{what}: not within {HANG_SECONDS:g} s of {self.shown}"

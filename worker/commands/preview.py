@@ -41,9 +41,7 @@ class Plan(NamedTuple):
 def plans(loaded: Config, conf: ResolvConf, stop: Stop) -> Iterator[Plan]:
     """Asks DNS, as the run would first do. Raises Stopped."""
     for entry in loaded.broadcasts:
-        answer = Lookup(entry.host, entry.ip_family, conf, stop).ask(
-            time.monotonic() + PLAN_SECONDS
-        )
+        answer = Lookup(entry.host, entry.ip_family, conf).ask(time.monotonic() + PLAN_SECONDS)
         request = prepare(entry, TRACE_ID)
         yield Plan(entry, answer, request.to_bytes(SPAN_ID), request.after_span_id is not None)
 

@@ -23,7 +23,6 @@ import dns.reversename
 
 from worker.discovery.dns.resolvconf import Nameserver, ResolvConf, candidates
 from worker.model import Answer, IpFamily, ResolutionError, ResolutionFailure
-from worker.stop import Stop, Stopped
 
 EDNS_PAYLOAD_BYTES = 1232  # no fragments on any usual path (DNS flag day 2020)
 MAX_MESSAGE_BYTES = 65535
@@ -68,11 +67,11 @@ class _Reply(NamedTuple):
 class Lookup:
     """One broadcast's Service. What first answered, name and record type, is kept for the run."""
 
-    def __init__(self, host: str, ip_family: IpFamily, conf: ResolvConf, stop: Stop) -> None:
+    def __init__(self, host: str, ip_family: IpFamily, conf: ResolvConf) -> None:
         self._names = [dns.name.from_text(name) for name in candidates(host, conf)]
         self._host = host
         self._rdtypes = RDTYPES[ip_family]
-        self._resolver = _Resolver(conf, stop)
+        self._resolver = _Resolver(conf)
         self._answered = False
 
     def ask(self, ends_at: float) -> Answer | ResolutionFailure:
@@ -149,9 +148,8 @@ def _packed(address: str) -> bytes:
 class _Resolver:
     """A stub resolver that a stop signal interrupts."""
 
-    def __init__(self, conf: ResolvConf, stop: Stop) -> None:
+    def __init__(self, conf: ResolvConf) -> None:
         self._conf = conf
-        self._stop = stop
         self._turn = 0
 
     def query(
@@ -187,7 +185,7 @@ class _Resolver:
         seconds: float,
     ) -> _Reply:
         query = dns.message.make_query(qname, rdtype, use_edns=0, payload=EDNS_PAYLOAD_BYTES)
-        exchange = _Exchange(server, query, self._stop, time.monotonic() + seconds)
+        exchange = _Exchange(server, query, time.monotonic() + seconds)
         try:
             wire = exchange.over_tcp() if self._conf.use_tcp else exchange.over_udp()
             if _is_truncated(wire) and not self._conf.use_tcp:
@@ -214,12 +212,9 @@ def _is_truncated(wire: bytes) -> bool:
 class _Exchange:
     """One query to one server, of which every wait ends in time or at a stop signal."""
 
-    def __init__(
-        self, server: Nameserver, query: dns.message.QueryMessage, stop: Stop, ends_at: float
-    ) -> None:
+    def __init__(self, server: Nameserver, query: dns.message.QueryMessage, ends_at: float) -> None:
         self._query = query
         self._id = struct.pack("!H", query.id)
-        self._stop = stop
         self._ends_at = ends_at
         info = socket.getaddrinfo(server.address, server.port, flags=socket.AI_NUMERICHOST)
         self._family, self._address = info[0][0], info[0][4]
@@ -270,11 +265,8 @@ class _Exchange:
     def _wait(self, sock: socket.socket, event: int) -> None:
         poll = select.poll()
         poll.register(sock, event)
-        poll.register(self._stop, select.POLLIN)
         left = self._ends_at - time.monotonic()
         ready = poll.poll(math.ceil(left * 1000)) if left > 0 else []
-        if any(fileno == self._stop.fileno() for fileno, _ in ready):
-            raise Stopped
         if not ready:
             raise TimeoutError
 

@@ -235,7 +235,7 @@ class Run:
     def _world(self, entry: Broadcast, conf: ResolvConf) -> LiveWorld:
         return LiveWorld(
             entry,
-            Lookup(entry.host, entry.ip_family, conf, self._stop),
+            Lookup(entry.host, entry.port, entry.ip_family, conf),
             Transport(entry, trace_id=self._run_id),
             self._stop,
             self._options.grace_seconds,

@@ -178,7 +178,8 @@ class SimulatedWorld:
             ttl = max(math.floor(copied_at + cache.holds_seconds - served_at), 0)
             addresses = copy
         rcode: Literal["NOERROR", "NXDOMAIN"] = "NOERROR" if addresses else "NXDOMAIN"
-        answer = Answer(QNAME, addresses, ttl, asked_at + ttl, arrives_at + ttl, rcode)
+        endpoints = tuple(Endpoint(address, self.broadcast.port) for address in addresses)
+        answer = Answer(QNAME, endpoints, ttl, asked_at + ttl, arrives_at + ttl, rcode)
         self._produced_at[id(answer)] = copied_at
         return answer
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.simulation.cluster import Cache, DnsError, Fault, History, PodState, SimulatedWorld
 from worker.log.setup import Masker, Sink, configure, summary_line
-from worker.model import Answer, Broadcast, BroadcastReport, RunReport
+from worker.model import Answer, Broadcast, BroadcastReport, Endpoint, RunReport
 from worker.report.outcome import summary as run_summary
 from worker.rounds import run as broadcast
 from worker.stop import Stop
@@ -147,7 +147,7 @@ def check_calls(world: SimulatedWorld) -> None:
     for call in made:
         current = [a for at, a in world.answers if at <= call.began_at][-1]
         assert isinstance(current, Answer), "called without an answer"
-        assert call.endpoint.address in current.addresses, "called somebody who is not listed"
+        assert call.endpoint in current.endpoints, "called somebody who is not listed"
         assert call.endpoint not in acknowledged, "called again after it acknowledged"
         assert call.began_at < world.history.stop_at, "called after the stop signal"
         assert call.began_at < entry.deadline_seconds, "called after the deadline"
@@ -164,9 +164,9 @@ def check_calls(world: SimulatedWorld) -> None:
 
 def check_verdicts(world: SimulatedWorld, report: BroadcastReport) -> None:
     listed = {
-        a for _, answer in world.answers if isinstance(answer, Answer) for a in answer.addresses
+        e for _, answer in world.answers if isinstance(answer, Answer) for e in answer.endpoints
     }
-    assert {e.endpoint.address for e in report.endpoints} == listed, "seen is not who was listed"
+    assert {e.endpoint for e in report.endpoints} == listed, "seen is not who was listed"
     for endpoint in report.endpoints:
         calls = [c.result for c in world.made if c.endpoint == endpoint.endpoint]
         assert endpoint.attempts == len(calls)
@@ -178,11 +178,11 @@ def check_verdicts(world: SimulatedWorld, report: BroadcastReport) -> None:
 
 
 def check_completeness(world: SimulatedWorld, report: BroadcastReport) -> None:
-    acknowledged = {e.endpoint.address for e in report.endpoints if e.verdict == "acknowledged"}
+    acknowledged = {e.endpoint for e in report.endpoints if e.verdict == "acknowledged"}
     good = [(at, answer) for at, answer in world.answers if isinstance(answer, Answer)]
     if report.outcome == "complete":
         assert good, "complete without an answer"
-        assert set(good[-1][1].addresses) <= acknowledged, (
+        assert set(good[-1][1].endpoints) <= acknowledged, (
             "complete, but somebody listed was missed"
         )
         assert len(acknowledged) >= world.broadcast.min_pods
@@ -192,7 +192,7 @@ def check_completeness(world: SimulatedWorld, report: BroadcastReport) -> None:
         basis = [a for at, a in good if at <= max(calls_at)][-1] if calls_at else good[0][1]
         assert world.produced_at(last) > world.produced_at(basis), "confirmed by an old copy"
     steady = [
-        f"10.0.0.{number}"
+        Endpoint(f"10.0.0.{number}", world.broadcast.port)
         for number, states in enumerate(world.history.pods, 1)
         if states[0].at < 0
         and all(s.listening and s.listed and s.behaviour == "ok" and s.seconds < 1 for s in states)

@@ -1,4 +1,4 @@
-"""The whole program against the shapes and faults that DNS answers come in."""
+"""The whole program against every kind of DNS answer, good and broken."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def url(pods: Pods, host: str = "web") -> str:
 
 
 def unanswered(finished: Finished, error_type: str, error_message: str) -> list[Entry]:
-    """As many failures as there were questions: the last is an error."""
+    """The log entries of failed questions, as many as there were; the last one is an error."""
     count = len(finished.events("resolution.failed"))
     assert count > 0
     return [
@@ -155,7 +155,7 @@ def test_when_only_the_second_nameserver_answers_everybody_is_reached(
 def test_a_failure_on_a_candidate_ends_the_search(
     fault: FaultKind, run: Run, nameserver: Nameserver, three_pods: Pods
 ) -> None:
-    """Another candidate must not answer in its place: it may be another team's Service."""
+    """The next candidate must not answer instead: it may be another team's Service."""
     nameserver.set("web.svc.cluster.local", *three_pods.addresses)
     nameserver.fault(fault, name=WEB)
     finished = run(config(three_pods.port, IMPATIENT))

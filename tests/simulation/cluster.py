@@ -22,6 +22,7 @@ MAX_STEPS = 5000
 
 DnsError = Literal["dns_servfail", "dns_timeout", "dns_truncated", "dns_refused"]
 Behaviour = Literal["ok", "503", "404", "hang", "reset"]
+PORT = 8080  # of every broadcast
 QNAME = "web.shop.svc.cluster.local"
 
 
@@ -226,7 +227,8 @@ class Service:
             ttl = max(math.floor(copied_at + cache.holds_seconds - served_at), 0)
             addresses = copy
         rcode: Literal["NOERROR", "NXDOMAIN"] = "NOERROR" if addresses else "NXDOMAIN"
-        answer = Answer(QNAME, addresses, ttl, asked_at + ttl, arrives_at + ttl, rcode)
+        endpoints = tuple(Endpoint(address, PORT) for address in addresses)
+        answer = Answer(QNAME, endpoints, ttl, asked_at + ttl, arrives_at + ttl, rcode)
         self._produced_at[id(answer)] = copied_at
         return answer
 

@@ -25,7 +25,14 @@ from tests.simulation.cluster import (
     SimulatedWorld,
 )
 from worker.log.setup import Masker, Sink, configure, summary_line
-from worker.model import Answer, Broadcast, BroadcastReport, ResolutionFailure, RunReport
+from worker.model import (
+    Answer,
+    Broadcast,
+    BroadcastReport,
+    Endpoint,
+    ResolutionFailure,
+    RunReport,
+)
 from worker.report.outcome import summary as run_summary
 from worker.rounds.ledger import LATE_ANSWER_SECONDS
 from worker.rounds.run import Rounds
@@ -219,11 +226,11 @@ def first_calls_made_at(world: SimulatedWorld, number: int) -> float:
         return math.inf
     if isinstance(first.answer, ResolutionFailure):
         return first.arrived_at
-    calls: dict[str, float] = {}
+    calls: dict[Endpoint, float] = {}
     for call in world.made:
         if call.number == number:
-            calls.setdefault(call.endpoint.address, call.ended_at)
-    ends = [calls.get(address, math.inf) for address in first.answer.addresses]
+            calls.setdefault(call.endpoint, call.ended_at)
+    ends = [calls.get(endpoint, math.inf) for endpoint in first.answer.endpoints]
     return max([first.arrived_at, *ends])
 
 
@@ -248,7 +255,7 @@ def check_calls(world: SimulatedWorld, number: int, lines: Lines) -> None:
     for call in made:
         current = [a for at, a in answers if at <= call.began_at][-1]
         assert isinstance(current, Answer), "called without an answer"
-        assert call.endpoint.address in current.addresses, "called somebody who is not listed"
+        assert call.endpoint in current.endpoints, "called somebody who is not listed"
         assert call.endpoint not in acknowledged, "called again after it acknowledged"
         if call.result.error_type is None:
             acknowledged[call.endpoint] = call.ended_at
@@ -277,9 +284,9 @@ def check_verdicts(
         a
         for _, answer in answers_of(world, number, lines)
         if isinstance(answer, Answer)
-        for a in answer.addresses
+        for a in answer.endpoints
     }
-    assert {e.endpoint.address for e in report.endpoints} == listed, "seen is not who was listed"
+    assert {e.endpoint for e in report.endpoints} == listed, "seen is not who was listed"
     for endpoint in report.endpoints:
         calls = [c.result for c in made if c.endpoint == endpoint.endpoint]
         assert endpoint.attempts == len(calls)
@@ -293,7 +300,7 @@ def check_verdicts(
 def check_completeness(
     world: SimulatedWorld, number: int, report: BroadcastReport, lines: Lines
 ) -> None:
-    acknowledged = {e.endpoint.address for e in report.endpoints if e.verdict == "acknowledged"}
+    acknowledged = {e.endpoint for e in report.endpoints if e.verdict == "acknowledged"}
     service = world.services[number]
     good = [
         (at, answer)
@@ -302,7 +309,7 @@ def check_completeness(
     ]
     if report.outcome == "complete":
         assert good, "complete without an answer"
-        assert set(good[-1][1].addresses) <= acknowledged, (
+        assert set(good[-1][1].endpoints) <= acknowledged, (
             "complete, but somebody listed was missed"
         )
         assert len(acknowledged) >= world.scenario.broadcasts[number].min_pods
@@ -312,7 +319,7 @@ def check_completeness(
         basis = [a for at, a in good if at <= max(calls_at)][-1] if calls_at else good[0][1]
         assert service.produced_at(last) > service.produced_at(basis), "confirmed by an old copy"
     steady = [
-        f"10.0.0.{number}"
+        Endpoint(f"10.0.0.{number}", 8080)
         for number, states in enumerate(service.history.pods, 1)
         if states[0].at < 0
         and all(s.listening and s.listed and s.behaviour == "ok" and s.seconds < 1 for s in states)

@@ -41,7 +41,9 @@ class Plan(NamedTuple):
 def plans(loaded: Config, conf: ResolvConf, stop: Stop) -> Iterator[Plan]:
     """Asks DNS, as the run would first do. Raises Stopped."""
     for entry in loaded.broadcasts:
-        answer = Lookup(entry.host, entry.ip_family, conf).ask(time.monotonic() + PLAN_SECONDS)
+        answer = Lookup(entry.host, entry.port, entry.ip_family, conf).ask(
+            time.monotonic() + PLAN_SECONDS
+        )
         request = prepare(entry, TRACE_ID)
         yield Plan(entry, answer, request.to_bytes(SPAN_ID), request.after_span_id is not None)
 
@@ -155,7 +157,7 @@ def plan_document(plan: Plan) -> Document:
         document |= {
             "rcode": answer.rcode,
             "ttl_seconds": answer.ttl_seconds,
-            "endpoints": [f"{_bracketed(a)}:{entry.port}" for a in answer.addresses],
+            "endpoints": [str(endpoint) for endpoint in answer.endpoints],
         }
     return {
         **document,
@@ -168,18 +170,14 @@ def plan_document(plan: Plan) -> Document:
     }
 
 
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
-
-
 def _problem(entry: Broadcast, answer: Answer | ResolutionFailure) -> Document:
     """Why the run could not be complete, if it could not."""
     if isinstance(answer, ResolutionFailure):
         reason, message = answer.error_type, answer.error_message
-    elif len(answer.addresses) >= entry.min_pods:
+    elif len(answer.endpoints) >= entry.min_pods:
         return {}
-    elif answer.addresses:
-        listed = len(answer.addresses)
+    elif answer.endpoints:
+        listed = len(answer.endpoints)
         return {
             "error_type": "min_pods",
             "error_message": f"{listed} listed, at least {entry.min_pods} wanted",

@@ -108,7 +108,7 @@ class Run:
 
     def _world(self, loaded: Config) -> LiveWorld:
         conf = resolv_conf(self._options)
-        lookups = [Lookup(b.host, b.ip_family, conf).ask for b in loaded.broadcasts]
+        lookups = [Lookup(b.host, b.port, b.ip_family, conf).ask for b in loaded.broadcasts]
         callers = [self._caller(entry, loaded) for entry in loaded.broadcasts]
         return LiveWorld(lookups, callers, self._stop.mailbox)
 

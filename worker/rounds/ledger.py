@@ -232,9 +232,8 @@ class Ledger:
         """The endpoints of the last answer that another call may still win over, in its order."""
         return tuple(endpoint for endpoint in self._listed() if self._owes(self._entries[endpoint]))
 
-    def _listed(self) -> list[Endpoint]:
-        addresses = self._answer.addresses if self._answer else ()
-        return [Endpoint(address, self._broadcast.port) for address in addresses]
+    def _listed(self) -> tuple[Endpoint, ...]:
+        return self._answer.endpoints if self._answer else ()
 
     def _owes(self, entry: Entry) -> bool:
         return (
@@ -299,8 +298,8 @@ class Ledger:
                 self._ask(answer.expires_latest_at + ASK_AGAIN_SECONDS, now)
             else:
                 self._ask(now + self._pause(), now)
-        nobody = not answer.addresses and self._too_few()
-        return Change(len(answer.addresses), newcomers, left, newer, nobody)
+        nobody = not answer.endpoints and self._too_few()
+        return Change(len(answer.endpoints), newcomers, left, newer, nobody)
 
     def record_failure(self, failure: ResolutionFailure, now: float) -> None:
         """Books that a question had no answer, and why."""

@@ -8,10 +8,10 @@ COPY requirements.txt ./
 RUN python -m pip install --no-cache-dir --no-compile --no-deps --require-hashes \
         --target /opt/pod-broadcast/lib --requirement requirements.txt
 COPY worker /opt/pod-broadcast/lib/worker
-# The official image has no bytecode of the standard library, and the container cannot write any:
-# the modules that a run imports are compiled here, as they are imported.
-# Hashes and one date for all files make the layer the same in every build. Metadata and licences
-# of the dependencies stay, for those who scan images.
+# The official image has no bytecode for the standard library, and the container cannot write any. So
+# running the worker once compiles the modules that it imports. Hashes instead of times in the
+# bytecode, and one date for all files, make the layer the same in every build. The metadata and
+# licences of the dependencies stay, for scanners of images.
 RUN rm /opt/pod-broadcast/lib/*.dist-info/RECORD \
     && export PYTHONPATH=/opt/pod-broadcast/lib PYTHONPYCACHEPREFIX=/opt/pod-broadcast/bytecode \
     && python -m compileall -q --invalidation-mode unchecked-hash /opt/pod-broadcast/lib \
@@ -21,7 +21,7 @@ RUN rm /opt/pod-broadcast/lib/*.dist-info/RECORD \
     && find /image -exec touch --no-dereference --date=@0 {} +
 
 FROM python:${PYTHON_TAG}
-# Nothing is installed here any more.
+# Nothing is installed after this, so pip is removed.
 RUN pip="$(python -c 'import pip; print(*pip.__path__)')" \
     && ensurepip="$(python -c 'import ensurepip; print(*ensurepip.__path__)')" \
     && rm -rf "$ensurepip" "$pip" "$pip"-*.dist-info /usr/bin/pip* /usr/local/bin/pip*

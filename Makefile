@@ -1,13 +1,13 @@
 # make demo          the worker against pods and a DNS server on loopback
-# make recipe        the loop of dig and curl, and the worker, against the same faults
+# make recipe        the shell loop of dig and curl, and the worker, against the same faults
 # make test          every test that this machine can run (REQUIRE=container,cluster,… makes a skipped suite a failure)
 # make check         formatting, lint, types, import contract
-# make image         pod-broadcast:VERSION (ARGS are docker build's)
-# make kind          the example overlay on the kind cluster that there is
-# make bench         the worker beside curl, requests and aiohttp; needs curl, dig and nginx (ARGS=--help)
+# make image         build pod-broadcast:VERSION (ARGS go to docker build)
+# make kind          apply the example overlay to an existing kind cluster
+# make bench         compare the worker with curl, requests and aiohttp; needs curl, dig and nginx (ARGS=--help)
 # make simulate      100,000 histories of a simulated cluster (HISTORIES=n for another number)
-# make coverage      the tests, and which lines and branches of worker/ they reach
-# make generated     docs/configuration.md, docs/events.md and config/schema.json, from their tables
+# make coverage      run the tests, and show which lines and branches of worker/ they reach
+# make generated     write docs/configuration.md, docs/events.md and config/schema.json from their tables
 # make requirements  pin the dependencies of pyproject.toml again
 
 PYTHON ?= python3
@@ -79,7 +79,7 @@ $(VENV)/development: requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@ $(VENV)/runtime
 
-# What the image has and what it is compared with, but none of the tools, which slow some imports.
+# What the image has and what it is compared with, but no development tools: they slow some imports.
 $(VENV)-bench/ready: requirements-bench.txt | $(BIN)/python
 	$(BIN)/python -m venv $(VENV)-bench
 	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<

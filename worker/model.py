@@ -37,17 +37,14 @@ IpFamily = Literal["auto", "ipv4", "ipv6"]
 
 
 class Endpoint(NamedTuple):
-    """One pod's address."""
+    """Where one pod listens: a numeric IP address and a port. An IPv6 text has brackets."""
 
     address: str
     port: int
 
     def __str__(self) -> str:
-        return (
-            f"[{self.address}]:{self.port}"
-            if ":" in self.address
-            else f"{self.address}:{self.port}"
-        )
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{host}:{self.port}"
 
 
 # --- configuration ------------------------------------------------------------------------------
@@ -133,15 +130,15 @@ class Config(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """One DNS answer; without addresses it is NXDOMAIN or NODATA.
+    """One DNS answer. Without endpoints it is NXDOMAIN or NODATA, as `rcode` says.
 
-    A TTL is a whole number that a cache counts down, so when the answer expires is known only to
-    lie between `expires_earliest_at` (query sent + TTL) and `expires_latest_at` (arrival + TTL),
-    plus the second that the cache may have rounded off.
+    A cache counts the TTL down in whole seconds. So all that is known of the time of expiry is
+    that it is no earlier than `expires_earliest_at` (query sent + TTL), and no later than
+    `expires_latest_at` (answer arrived + TTL) plus the second that the cache may have rounded off.
     """
 
     qname: str
-    addresses: tuple[str, ...]  # no duplicates, in numerical order
+    endpoints: tuple[Endpoint, ...]  # no duplicates, in numerical order of their addresses
     ttl_seconds: int
     expires_earliest_at: float
     expires_latest_at: float
@@ -149,7 +146,7 @@ class Answer(NamedTuple):
 
 
 class ResolutionFailure(NamedTuple):
-    """Why there is no answer."""
+    """Why there is no answer about `qname`."""
 
     qname: str
     error_type: ResolutionError

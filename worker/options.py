@@ -56,6 +56,8 @@ class Options(NamedTuple):
     config: tuple[str, ...]
     broadcast: tuple[str, ...]
     tag: tuple[str, ...]
+    sequential: bool
+    deadline_seconds: float | None  # of the whole run
     grace_seconds: float
     log_format: LogFormat | None  # None: console on a terminal, else json
     log_level: LevelName
@@ -66,6 +68,8 @@ class Options(NamedTuple):
 
 
 class _Option(NamedTuple):
+    """One option. Without a `metavar` it takes no value; in the environment it is true or false."""
+
     flag: str
     metavar: str
     default: str
@@ -90,6 +94,15 @@ GROUPS: dict[str, tuple[_Option, ...]] = {
         _Option("--config", "PATH", "/etc/pod-broadcast", "a file, or a folder of them", (), True),
         _Option("--broadcast", "NAME", "", "only the broadcast of this name", (), True, "all"),
         _Option("--tag", "TAG", "", "only broadcasts with this tag", (), True, "all"),
+    ),
+    "how": (
+        _Option(
+            *("--deadline", "DURATION", "", "how long the whole run may take"), otherwise="none"
+        ),
+        _Option(
+            *("--sequential", "", "false", "finish each broadcast before the next begins"),
+            choices=("true", "false"),
+        ),
     ),
     "DNS": (
         _Option(
@@ -137,16 +150,17 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
     if given["--output"] and given["command"] not in {"check", "plan"}:
         raise UsageError(f"--output is for check and plan, not for {given['command']}")
     one = {flag: found[-1] if found else "" for flag, found in values.items()}
-    try:
-        grace_seconds = parse_duration(one["--grace"])
-    except ValueError as error:
-        raise UsageError(f"--grace: {error}") from None
+    seconds = {flag: _seconds(flag, one[flag]) for flag in ("--grace", "--deadline")}
+    if seconds["--deadline"] == 0.0:
+        raise UsageError("--deadline: expected a duration greater than zero")
     return Options(
         command=given["command"],
         config=values["--config"],
         broadcast=values["--broadcast"],
         tag=values["--tag"],
-        grace_seconds=grace_seconds,
+        sequential=one["--sequential"] == "true",
+        deadline_seconds=seconds["--deadline"],
+        grace_seconds=seconds["--grace"] or 0.0,
         log_format=cast("LogFormat", one["--log-format"]) if one["--log-format"] else None,
         log_level=cast("LevelName", one["--log-level"]),
         nameservers=tuple(_nameserver(value) for value in values["--nameserver"]),
@@ -185,6 +199,15 @@ def _parser() -> argparse.ArgumentParser:
     for title, options in GROUPS.items():
         group = parser.add_argument_group(title)
         for option in options:
+            if not option.metavar:
+                group.add_argument(
+                    option.flag,
+                    dest=option.flag,
+                    action="store_const",
+                    const="true",
+                    help=option.whole_help,
+                )
+                continue
             group.add_argument(
                 option.flag,
                 dest=option.flag,
@@ -213,6 +236,14 @@ def _values(
     if not option.repeatable:
         return (text,) if text else ()
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _seconds(flag: str, text: str) -> float | None:
+    """A duration in seconds, or None where the option is not given."""
+    try:
+        return parse_duration(text) if text else None
+    except ValueError as error:
+        raise UsageError(f"{flag}: {error}") from None
 
 
 def _nameserver(text: str) -> Nameserver:

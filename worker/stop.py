@@ -1,51 +1,66 @@
 """SIGTERM and SIGINT, as the rest of the program sees them.
 
-Imported before anything heavy, so that a signal is never lost. The handler only notes the signal
-and wakes whoever waits; what stopping means is decided in `ledger` and done in `broadcast`.
+Imported before anything heavy, so that a signal is never lost. The handler posts to the mailbox of
+the main thread and does nothing else; what stopping means is decided in `rounds`.
 """
 
 from __future__ import annotations
 
-import os
-import select
 import signal
+import threading
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from types import FrameType
+from typing import Any, NamedTuple
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(Exception):
-    """A stop signal ended a wait."""
+    """A stop signal ended a command that calls nobody."""
+
+
+class StopSignal(NamedTuple):
+    """One signal, as it arrives in the mailbox."""
+
+    number: int
 
 
 class Stop:
-    """The stop signals received so far. `fileno` is readable as soon as there is one."""
+    """The stop signals so far, and the main thread's mailbox, which they and all results reach.
+
+    SimpleQueue is the queue that a signal handler may put to:
+    https://docs.python.org/3/library/queue.html#queue.SimpleQueue.put
+    """
 
     def __init__(self) -> None:
         self.signals: list[int] = []
-        self.noticed = False  # somebody has logged it
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._writer, False)
+        self.mailbox: SimpleQueue[Sequence[Any]] = SimpleQueue()
 
     def install(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        """Takes SIGTERM and SIGINT over."""
+        for number in STOP_SIGNALS:
             signal.signal(number, self._handle)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         self.signals.append(number)
-        if len(self.signals) == 1:
-            os.write(self._writer, b"\0")
+        self.mailbox.put([StopSignal(number)])
 
     @property
     def requested(self) -> bool:
+        """Whether a signal arrived: for what may not wait for long, such as writing the log."""
         return bool(self.signals)
 
-    @property
-    def urgent(self) -> bool:
-        """Whether a second signal said that calls in flight are to be cut off at once."""
-        return len(self.signals) > 1
 
-    def fileno(self) -> int:
-        return self._reader
+def start_thread(target: Callable[[], None]) -> threading.Thread:
+    """Starts a daemon thread: one that the end of the program does not wait for.
 
-    def wait(self, seconds: float) -> None:
-        """Sleeps, but not past a stop signal."""
-        select.select([self._reader], [], [], max(seconds, 0.0))
+    It takes no stop signal, so that each reaches the main thread, and ends its wait, at once.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        thread = threading.Thread(target=target, daemon=True)
+        thread.start()
+        return thread
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -125,9 +125,7 @@ class Example:
             self.pods = stack.enter_context(Watch("pods", self.namespace))
             self.jobs = stack.enter_context(Watch("jobs", self.namespace))
             self.kubectl("rollout", "status", "deployment/web-server", "--timeout=120s")
-            # DNS lists a pod a moment after it is ready: a run may be quicker than that.
-            wait = ("python3", "-c", UNTIL_DNS_LISTS_ALL.format(replicas=REPLICAS))
-            self.kubectl("exec", "deployment/web-server", "--", *wait)
+            self.wait_for_dns(REPLICAS)
             self._stack = stack.pop_all()
         return self
 
@@ -161,13 +159,34 @@ class Example:
     def scale(self, replicas: int) -> None:
         self.kubectl("scale", "deployment/web-server", f"--replicas={replicas}")
 
-    def start(self, name: str, broadcasts: str, components: Sequence[str] = ()) -> None:
-        """The CronJob's Job, with these broadcasts in the place of its own."""
+    def wait_for_dns(self, replicas: int) -> None:
+        """DNS lists a pod a moment after it is ready. A run may be quicker than that."""
+        wait = ("python3", "-c", UNTIL_DNS_LISTS_ALL.format(replicas=replicas))
+        self.kubectl("exec", "deployment/web-server", "--", *wait)
+
+    def start(
+        self,
+        name: str,
+        broadcasts: str,
+        components: Sequence[str] = (),
+        *,
+        run_deadline: str = "",
+        job_deadline_seconds: int = 0,
+    ) -> None:
+        """Starts the CronJob's Job with these broadcasts in place of its own, and with these values
+        in place of BROADCAST_DEADLINE and activeDeadlineSeconds, where they are given.
+        """
         cronjob = find(overlays.render(self.overlay(*components)), "CronJob")
         job = cronjob["spec"]["jobTemplate"]
         job |= {"apiVersion": "batch/v1", "kind": "Job"}
         job["metadata"]["name"] = name
-        job["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"] = name
+        pod = job["spec"]["template"]["spec"]
+        pod["volumes"][0]["configMap"]["name"] = name
+        for variable in pod["containers"][0]["env"]:
+            if run_deadline and variable["name"] == "BROADCAST_DEADLINE":
+                variable["value"] = run_deadline
+        if job_deadline_seconds:
+            job["spec"]["activeDeadlineSeconds"] = job_deadline_seconds
         config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
         self.apply(config | {"data": {"broadcasts.yaml": broadcasts}}, job)
 

@@ -1,5 +1,6 @@
-"""An authoritative DNS server on loopback, over UDP and TCP, whose answers, TTLs and faults a test
-scripts; on request it behaves as a cache that counts the TTL down.
+"""An authoritative DNS server on loopback, over UDP and TCP.
+
+A test sets its answers, TTLs and faults. If asked to, it acts as a cache that counts the TTL down.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ MAX_CNAMES = 8
 
 
 class Query(NamedTuple):
-    """A question as it came in. Names are without the final dot."""
+    """A question as it arrived. `qname` has no trailing dot; `payload` is EDNS's, in bytes."""
 
     qname: str
     rdtype: str
@@ -59,7 +60,7 @@ class Query(NamedTuple):
 
 @dataclass(slots=True)
 class Fault:
-    """What is wrong with so many answers to such questions."""
+    """What is wrong with the next `times` answers to matching questions; None matches any."""
 
     kind: FaultKind
     times: float
@@ -89,7 +90,7 @@ class _Zone:
 
 
 class Nameserver(Server):
-    """Its names exist when they are `set`, even without addresses (NODATA); others are NXDOMAIN."""
+    """A name that was `set` exists, even without addresses (NODATA). All others are NXDOMAIN."""
 
     def __init__(self, address: str = "127.0.0.1") -> None:
         super().__init__()
@@ -97,11 +98,11 @@ class Nameserver(Server):
         self.port = 0
         self.queries: list[Query] = []
         self.on_query: Callable[[Query], None] = lambda _: None  # before the answer is made
-        self.negative_ttl_seconds: int | None = TTL_SECONDS  # None: no SOA
-        self.caching_seconds: float | None = None  # at most so long, if at all
+        self.negative_ttl_seconds: int | None = TTL_SECONDS  # None: no SOA record
+        self.caching_seconds: float | None = None  # for so long at most; None: no cache
         self.delay_seconds = 0.0
-        self.shuffles = True  # the records of an answer
-        self.mangle: Callable[[bytes], bytes] = lambda wire: wire  # what it says, on its way
+        self.shuffles = True  # puts the records of each answer in random order
+        self.mangle: Callable[[bytes], bytes] = lambda wire: wire  # applied to each response
         self._zone = _Zone()
         self._cache: dict[tuple[dns.name.Name, str], _Cached] = {}
         self._faults: list[Fault] = []
@@ -112,7 +113,7 @@ class Nameserver(Server):
     # --- what it says ---------------------------------------------------------------------------
 
     def set(self, name: str, *addresses: str, ttl: int = TTL_SECONDS) -> None:
-        """The name has these addresses now, and no others."""
+        """Gives the name exactly these addresses."""
         self.remove(name)
         owner = dns.name.from_text(name)
         self._zone.names.add(owner)
@@ -149,14 +150,14 @@ class Nameserver(Server):
         rdtype: str | None = None,
         name: str | None = None,
     ) -> None:
-        """So many of the next answers, to such questions, are faulty."""
+        """Makes the next `times` answers to matching questions faulty."""
         self._faults.append(Fault(kind, times, transport, rdtype, name))
 
     def heal(self) -> None:
         self._faults.clear()
 
     def asked(self, name: str | None = None, rdtype: str | None = None) -> int:
-        """How many such questions came."""
+        """Returns how many such questions have arrived."""
         return sum(
             name in {None, query.qname} and rdtype in {None, query.rdtype}
             for query in list(self.queries)
@@ -201,7 +202,7 @@ class Nameserver(Server):
             writer.close()
 
     async def answer(self, wire: bytes, transport: Transport) -> bytes | None:
-        """The response's bytes; None is silence, nothing at all is a closed connection."""
+        """Returns the response. None means silence, b"" a closed connection."""
         message = dns.message.from_wire(wire)
         question = message.question[0]
         query = Query(
@@ -303,7 +304,7 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 
 def _render(response: dns.message.Message, limit: int, shuffles: bool) -> bytes:
-    """Cut short, with the TC bit, when it is too long."""
+    """Returns the response's bytes; without records and with the TC bit if it is too long."""
     try:
         return response.to_wire(max_size=limit, want_shuffle=shuffles)
     except dns.exception.TooBig:

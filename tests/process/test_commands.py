@@ -371,7 +371,8 @@ PROBLEMS: dict[FaultKind, tuple[str, str]] = {
         "kubectl -n kube-system get pods -l k8s-app=kube-dns",
     ),
     "truncate": (
-        "dns_truncated: SERVER cut its answer short over TCP too: more records than fit in 64 KiB",
+        "dns_truncated: SERVER truncated its answer over TCP as well: the records do not fit in "
+        "64 KiB",
         "one DNS answer holds about 4,000 addresses: split the Service by a label into several, "
         "with a broadcast for each",
     ),
@@ -418,8 +419,8 @@ def test_plan_of_a_service_that_is_not_there_or_not_headless_is_exit_4(
     assert virtual.stdout == (
         f"clear: {name}\n"
         "  ! error_type: not_headless\n"
-        f"  ! error_message: {name} is one virtual address, 127.0.0.1, that leads to some pod: "
-        "the Service needs clusterIP: None\n"
+        f"  ! error_message: {name} resolves to one virtual address, 127.0.0.1, which leads to "
+        "only one of the pods: the Service needs clusterIP: None\n"
         "  ! hint: give the Service clusterIP: None, or name a second Service that has it\n"
         + REQUEST
     )

@@ -1,4 +1,4 @@
-"""The whole program against the shapes and faults that DNS answers come in."""
+"""The whole program against every kind of DNS answer, good and broken."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def url(pods: Pods, host: str = "web") -> str:
 
 
 def unanswered(finished: Finished, error_type: str, error_message: str) -> list[Entry]:
-    """As many failures as there were questions: the last is an error."""
+    """The log entries of failed questions, as many as there were; the last one is an error."""
     count = len(finished.events("resolution.failed"))
     assert count > 0
     return [
@@ -48,6 +48,7 @@ def unanswered(finished: Finished, error_type: str, error_message: str) -> list[
 # --- DNS that is broken -------------------------------------------------------------------------
 
 
+TRUNCATED = "{} truncated its answer over TCP as well: the records do not fit in 64 KiB"
 FAULTS: dict[str, tuple[FaultKind, str, str]] = {
     "SERVFAIL": ("servfail", "dns_servfail", "{} answered SERVFAIL"),
     "REFUSED": ("refused", "dns_refused", "{} answered REFUSED"),
@@ -57,11 +58,11 @@ FAULTS: dict[str, tuple[FaultKind, str, str]] = {
     "truncation over TCP": (
         "truncate",
         "dns_truncated",
-        "{} cut its answer short over TCP too: more records than fit in 64 KiB",
+        TRUNCATED,
     ),
     "garbage": ("garbage", "dns_servfail", "{} sent a malformed answer: {malformed}"),
     "a wrong id": ("wrong_id", "dns_timeout", "{} did not answer in time"),
-    "another question": ("wrong_question", "dns_servfail", "{} answered another question"),
+    "another question": ("wrong_question", "dns_servfail", "{} answered a different question"),
 }
 MALFORMED = "A DNS compression pointer points forward instead of backward."  # in dnspython's words
 
@@ -154,7 +155,7 @@ def test_when_only_the_second_nameserver_answers_everybody_is_reached(
 def test_a_failure_on_a_candidate_ends_the_search(
     fault: FaultKind, run: Run, nameserver: Nameserver, three_pods: Pods
 ) -> None:
-    """Another candidate must not answer in its place: it may be another team's Service."""
+    """The next candidate must not answer instead: it may be another team's Service."""
     nameserver.set("web.svc.cluster.local", *three_pods.addresses)
     nameserver.fault(fault, name=WEB)
     finished = run(config(three_pods.port, IMPATIENT))
@@ -372,7 +373,7 @@ def test_more_a_records_than_fit_are_an_error_and_nobody_is_called(
 ) -> None:
     nameserver.set(WEB, *three_pods.addresses, *MANY)
     finished = run(config(three_pods.port, IMPATIENT))
-    message = f"{nameserver} cut its answer short over TCP too: more records than fit in 64 KiB"
+    message = TRUNCATED.format(nameserver)
     happened = unanswered(finished, "dns_truncated", message)
     check_log(finished, url(three_pods), happened, reason="dns_truncated", confirmed=False)
     assert [three_pods[number].connections for number in range(3)] == [0, 0, 0]
@@ -389,7 +390,7 @@ def test_a_service_that_is_not_headless_is_found_out_before_the_first_call(
     nameserver.set_ptr(address, WEB)
     finished = run(config(three_pods.port))
     message = (
-        f"{WEB} is one virtual address, {address}, that leads to some pod: "
+        f"{WEB} resolves to one virtual address, {address}, which leads to only one of the pods: "
         "the Service needs clusterIP: None"
     )
     happened = [no_answer(1, "not_headless", message, last=True)]

@@ -8,18 +8,21 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections import deque
+import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from worker.calls.loop import Ended
 from worker.model import Answer, Broadcast, CallError, CallResult, Endpoint, ResolutionFailure
-from worker.stop import Stopped
+from worker.rounds.world import Answered, Message
+from worker.stop import StopSignal
 
 MAX_STEPS = 5000
 
 DnsError = Literal["dns_servfail", "dns_timeout", "dns_truncated", "dns_refused"]
 Behaviour = Literal["ok", "503", "404", "hang", "reset"]
+PORT = 8080  # of every broadcast
 QNAME = "web.shop.svc.cluster.local"
 
 
@@ -54,108 +57,154 @@ class Cache:
 
 @dataclass(frozen=True)
 class History:
-    """All that happens. `pods` are states by address, each in order of time."""
+    """All that happens to one Service. `pods` are states by address, each in order of time."""
 
     pods: tuple[tuple[PodState, ...], ...]
     caches: tuple[Cache, ...] = (Cache(),)
     turns: tuple[int, ...] = (0,)  # which cache answers, in turn
     faults: tuple[Fault, ...] = ()
     dns_seconds: float = 0.002
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One run: its broadcasts, each with its Service, and what is done to the run as a whole."""
+
+    entries: tuple[tuple[Broadcast, History], ...]
+    sequential: bool = False
+    deadline_at: float = math.inf
     stop_at: float = math.inf
     stop_again_at: float = math.inf
+    grace_seconds: float = 5.0
+
+    @property
+    def broadcasts(self) -> tuple[Broadcast, ...]:
+        return tuple(broadcast for broadcast, _ in self.entries)
+
+    @property
+    def cut_at(self) -> float:
+        """When calls in flight are cut because of the stop signals."""
+        return min(self.stop_at + self.grace_seconds, self.stop_again_at)
 
 
 @dataclass(frozen=True)
 class SimulatedCall:
-    """What the cluster saw of one call."""
+    """What the cluster saw of one call. `number` is the broadcast's."""
 
+    number: int
     endpoint: Endpoint
     began_at: float
     ended_at: float
     result: CallResult
 
 
+@dataclass(frozen=True)
+class SimulatedQuestion:
+    """One question to DNS, and what came of it."""
+
+    number: int
+    asked_at: float
+    arrived_at: float
+    answer: Answer | ResolutionFailure
+
+
 @dataclass
 class SimulatedWorld:
-    """`worker.rounds.world.World` over a History; `broadcast.run` runs in it as in the real one."""
+    """`worker.rounds.world.World` in virtual time: `Rounds` runs in it as in the real one."""
 
-    broadcast: Broadcast
-    history: History
-    grace_seconds: float = 5.0
+    scenario: Scenario
     made: list[SimulatedCall] = field(default_factory=list)
-    answers: list[tuple[float, Answer | ResolutionFailure]] = field(default_factory=list)
+    questions: list[SimulatedQuestion] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._now = 0.0
         self._steps = 0
-        self._turn = itertools.cycle(self.history.turns)
-        self._copies: dict[int, tuple[float, tuple[str, ...]]] = {}
-        self._next_start_at = 0.0
-        self._produced_at: dict[int, float] = {}  # by id of the answer
-
-    # --- worker.rounds.world.World ------------------------------------------------------------
+        self._order = itertools.count()
+        self._coming: list[tuple[float, int, Message]] = []  # a heap
+        self.services = [Service(history) for _, history in self.scenario.entries]
+        for at in (self.scenario.stop_at, self.scenario.stop_again_at):
+            if at < math.inf:
+                self._send(at, StopSignal(signal.SIGTERM))
 
     def now(self) -> float:
         return self._now
 
-    def stopped(self) -> bool:
+    def ask(self, number: int, ends_at: float) -> None:
+        arrives_at, answer = self.services[number].ask(self._now, ends_at)
+        self.questions.append(SimulatedQuestion(number, self._now, arrives_at, answer))
+        self._send(arrives_at, Answered(number, answer))
+
+    def call(self, number: int, endpoints: Sequence[Endpoint]) -> None:
+        timeout_seconds = self.scenario.broadcasts[number].timeout_seconds
+        for endpoint in endpoints:
+            result = self.services[number].call(endpoint, self._now, timeout_seconds)
+            ended_at = self._now + result.duration_seconds
+            self.made.append(SimulatedCall(number, endpoint, self._now, ended_at, result))
+            self._send(ended_at, Ended(number, result))
+
+    def cut(self, number: int, error_type: CallError) -> None:
+        """Calls that would end later end now."""
+        kept: list[tuple[float, int, Message]] = []
+        for at, order, message in self._coming:
+            if isinstance(message, Ended) and message.number == number and at > self._now:
+                assert isinstance(message.outcome, CallResult)
+                kept.append(
+                    (self._now, order, Ended(number, self._cut(message.outcome, error_type)))
+                )
+            else:
+                kept.append((at, order, message))
+        heapq.heapify(kept)
+        self._coming = kept
+
+    def _cut(self, result: CallResult, error_type: CallError) -> CallResult:
+        """What became of the call instead."""
+        index = next(i for i, call in enumerate(self.made) if call.result is result)
+        call = self.made[index]
+        cut = result._replace(
+            duration_seconds=self._now - call.began_at,
+            status_code=None,
+            error_type=error_type,
+            error_message=error_type,
+        )
+        self.made[index] = replace(call, ended_at=self._now, result=cut)
+        return cut
+
+    def receive(self, until: float) -> Sequence[Message]:
         self._steps += 1
         assert self._steps < MAX_STEPS, "it never ends"
-        return self._now >= self.history.stop_at
+        first_at = self._coming[0][0] if self._coming else math.inf
+        self._now = max(self._now, min(first_at, until))
+        assert self._now < math.inf, "it waits for nothing"
+        return list(self._arrived())
 
-    def wait(self, seconds: float) -> None:
-        assert seconds > 0, "a wait that does not wait"
-        until = self._now + seconds
-        self._now = max(self._now, min(until, self.history.stop_at))
+    def _arrived(self) -> Iterator[Message]:
+        while self._coming and self._coming[0][0] <= self._now:
+            yield heapq.heappop(self._coming)[2]
 
-    def ask(self, ends_at: float) -> Answer | ResolutionFailure:
-        asked_at = self._now
-        fault = next((f for f in self.history.faults if f.begins_at <= asked_at < f.ends_at), None)
+    def _send(self, at: float, message: Message) -> None:
+        heapq.heappush(self._coming, (at, next(self._order), message))
+
+
+class Service:
+    """One headless Service, its pods and its DNS."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self._turn = itertools.cycle(history.turns)
+        self._copies: dict[int, tuple[float, tuple[str, ...]]] = {}
+        self._produced_at: dict[int, float] = {}  # by id of the answer
+
+    def ask(self, asked_at: float, ends_at: float) -> tuple[float, Answer | ResolutionFailure]:
+        """When the answer arrives, and what it is."""
+        faults = self.history.faults
+        fault = next((f for f in faults if f.begins_at <= asked_at < f.ends_at), None)
         seconds = 2.0 if fault and fault.error_type == "dns_timeout" else self.history.dns_seconds
         arrives_at = max(min(asked_at + seconds, ends_at), asked_at)
-        if asked_at < self.history.stop_at <= arrives_at:
-            self._now = self.history.stop_at
-            raise Stopped
-        self._now = arrives_at
-        answer: Answer | ResolutionFailure
         if fault:
-            answer = ResolutionFailure(QNAME, fault.error_type, "simulated")
-        elif asked_at + seconds > ends_at:
-            answer = ResolutionFailure(QNAME, "dns_timeout", "simulated")
-        else:
-            answer = self._answer(next(self._turn), asked_at, arrives_at)
-        self.answers.append((arrives_at, answer))
-        return answer
-
-    def calls(self, endpoints: Sequence[Endpoint], ends_at: float) -> Iterator[CallResult]:
-        """A pool in virtual time: a heap of calls in flight, the earliest end first."""
-        todo = deque(endpoints)
-        flying: list[tuple[float, int, float, CallResult]] = []
-        numbers = itertools.count()
-        over_at = self._now
-        while True:
-            while todo and len(flying) < self.broadcast.concurrency:
-                start_at = max(self._now, self._next_start_at)
-                if flying and flying[0][0] < start_at:
-                    break
-                if start_at >= min(ends_at, self.history.stop_at):
-                    todo.clear()
-                    over_at = min(ends_at, self.history.stop_at)  # until then they may be called
-                    break
-                self._now = start_at
-                self._next_start_at = start_at + self.broadcast.stagger_seconds
-                result = self._call(todo.popleft(), start_at)
-                ended_at = start_at + result.duration_seconds
-                heapq.heappush(flying, (ended_at, next(numbers), start_at, result))
-            if not flying:
-                self._now = max(self._now, over_at)
-                return
-            ended_at, _, began_at, result = heapq.heappop(flying)
-            self._now = max(self._now, ended_at)
-            self.made.append(SimulatedCall(result.endpoint, began_at, ended_at, result))
-            yield result
-
-    # --- the cluster ----------------------------------------------------------------------------
+            return arrives_at, ResolutionFailure(QNAME, fault.error_type, "simulated")
+        if asked_at + seconds > ends_at:
+            return arrives_at, ResolutionFailure(QNAME, "dns_timeout", "simulated")
+        return arrives_at, self._answer(next(self._turn), asked_at, arrives_at)
 
     def state(self, address: str, at: float) -> PodState:
         """What the pod of this address is at that time."""
@@ -178,7 +227,8 @@ class SimulatedWorld:
             ttl = max(math.floor(copied_at + cache.holds_seconds - served_at), 0)
             addresses = copy
         rcode: Literal["NOERROR", "NXDOMAIN"] = "NOERROR" if addresses else "NXDOMAIN"
-        answer = Answer(QNAME, addresses, ttl, asked_at + ttl, arrives_at + ttl, rcode)
+        endpoints = tuple(Endpoint(address, PORT) for address in addresses)
+        answer = Answer(QNAME, endpoints, ttl, asked_at + ttl, arrives_at + ttl, rcode)
         self._produced_at[id(answer)] = copied_at
         return answer
 
@@ -186,16 +236,14 @@ class SimulatedWorld:
         """When this very answer, or the copy that it is, came from the cluster."""
         return self._produced_at[id(answer)]
 
-    def _call(self, endpoint: Endpoint, began_at: float) -> CallResult:
-        """What becomes of a call that begins now, cut off by the stop signal if need be."""
-        duration, connected, status_code, error_type = self._outcome(endpoint, began_at)
-        cut_at = min(self.history.stop_at + self.grace_seconds, self.history.stop_again_at)
-        if began_at + duration > cut_at and cut_at >= self.history.stop_at:
-            duration, status_code, error_type = max(cut_at - began_at, 0.0), None, "cancelled"
+    def call(self, endpoint: Endpoint, began_at: float, timeout_seconds: float) -> CallResult:
+        """What becomes of a call that begins now, if nothing cuts it."""
+        outcome = self._outcome(endpoint, began_at, timeout_seconds)
+        duration_seconds, connected, status_code, error_type = outcome
         return CallResult(
             endpoint=endpoint,
             span_id="0" * 16,
-            duration_seconds=duration,
+            duration_seconds=duration_seconds,
             connect_seconds=0.001 if connected else None,
             status_code=status_code,
             error_type=error_type,
@@ -203,10 +251,9 @@ class SimulatedWorld:
         )
 
     def _outcome(
-        self, endpoint: Endpoint, began_at: float
+        self, endpoint: Endpoint, began_at: float, timeout: float
     ) -> tuple[float, bool, int | None, CallError | None]:
         state = self.state(endpoint.address, began_at)
-        timeout = self.broadcast.timeout_seconds
         if not state.listening:
             return 0.001, False, None, "connect_refused"
         if state.behaviour == "hang" or state.seconds > timeout:

@@ -5,18 +5,37 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import signal
-from collections import Counter
+import os
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any, get_args
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.simulation.cluster import Cache, DnsError, Fault, History, PodState, SimulatedWorld
+from tests.simulation.cluster import (
+    Cache,
+    DnsError,
+    Fault,
+    History,
+    PodState,
+    Scenario,
+    SimulatedCall,
+    SimulatedWorld,
+)
 from worker.log.setup import Masker, Sink, configure, summary_line
-from worker.model import Answer, Broadcast, BroadcastReport, RunReport
+from worker.model import (
+    Answer,
+    Broadcast,
+    BroadcastReport,
+    Endpoint,
+    ResolutionFailure,
+    RunReport,
+)
 from worker.report.outcome import summary as run_summary
-from worker.rounds import run as broadcast
+from worker.rounds.ledger import LATE_ANSWER_SECONDS
+from worker.rounds.run import Rounds
 from worker.stop import Stop
 
 TIMES = st.one_of(
@@ -50,7 +69,6 @@ def faults(draw: st.DrawFn) -> Fault:
 
 @st.composite
 def histories(draw: st.DrawFn) -> History:
-    stop_at = draw(st.one_of(st.just(math.inf), st.just(math.inf), TIMES))
     cache = Cache(
         ttl_seconds=draw(st.sampled_from([0, 1, 5, 30])),
         holds_seconds=draw(st.sampled_from([0, 0, 5, 30])),
@@ -62,8 +80,6 @@ def histories(draw: st.DrawFn) -> History:
         turns=tuple(draw(st.lists(st.integers(0, 2), min_size=1, max_size=4))),
         faults=tuple(draw(st.lists(faults(), max_size=2))),
         dns_seconds=draw(st.sampled_from([0.0005, 0.002, 0.3])),
-        stop_at=stop_at,
-        stop_again_at=stop_at + draw(st.sampled_from([0.0, 1.0, 100.0])),
     )
 
 
@@ -86,75 +102,164 @@ BROADCASTS = st.builds(
 )
 
 
-STOP = Stop()  # never requested: a simulated world has its own
+@st.composite
+def scenarios(draw: st.DrawFn, most: int = 1) -> Scenario:
+    """A run of so many broadcasts at most."""
+    stop_at = draw(st.one_of(st.just(math.inf), st.just(math.inf), TIMES))
+    return Scenario(
+        entries=tuple(
+            draw(st.lists(st.tuples(BROADCASTS, histories()), min_size=1, max_size=most))
+        ),
+        sequential=draw(st.booleans()),
+        deadline_at=draw(st.sampled_from([math.inf, math.inf, 3.0, 40.0])),
+        stop_at=stop_at,
+        stop_again_at=stop_at + draw(st.sampled_from([0.0, 1.0, 100.0])),
+    )
+
+
+NOWHERE = os.open(os.devnull, os.O_WRONLY)
 
 
 class Lines(Sink):
-    """The log, in memory."""
+    """The log, in memory, each entry with the time of the simulated world."""
 
-    def __init__(self) -> None:
-        super().__init__(STOP.fileno(), STOP)  # to which nothing is written
+    def __init__(self, world: SimulatedWorld) -> None:
+        super().__init__(NOWHERE, Stop())
+        self._world = world
         self.entries: list[dict[str, Any]] = []
+        self._by_name: dict[str | None, list[dict[str, Any]]] = defaultdict(list)
 
     def write(self, line: bytes) -> None:
-        self.entries.append(json.loads(line))
+        entry = json.loads(line) | {"at": self._world.now()}
+        self.entries.append(entry)
+        self._by_name[entry.get("broadcast")].append(entry)
 
     info = warning = error = write
 
-
-def run(entry: Broadcast, history: History) -> tuple[SimulatedWorld, BroadcastReport, Lines]:
-    world, lines = SimulatedWorld(entry, history), Lines()
-    report = broadcast.run(entry, world, configure(lines, "json", "info", Masker(())))
-    return world, report, lines
+    def of(self, number: int) -> list[dict[str, Any]]:
+        """The entries of one broadcast."""
+        return self._by_name[name_of(number)]
 
 
-def check(world: SimulatedWorld, report: BroadcastReport, lines: Lines) -> None:
-    check_calls(world)
-    check_verdicts(world, report)
-    check_completeness(world, report)
-    check_log(report, lines)
-    check_run(world, report, lines)
-    check_time(world)
+def name_of(number: int) -> str:
+    return f"clear-{number}"
 
 
-def check_run(world: SimulatedWorld, report: BroadcastReport, lines: Lines) -> None:
+def run(scenario: Scenario) -> tuple[SimulatedWorld, RunReport, Lines]:
+    world = SimulatedWorld(scenario)
+    lines = Lines(world)
+    named = [b._replace(name=name_of(number)) for number, b in enumerate(scenario.broadcasts)]
+    rounds = Rounds(
+        named,
+        world,
+        configure(lines, "json", "info", Masker(())),
+        grace_seconds=scenario.grace_seconds,
+        sequential=scenario.sequential,
+        deadline_at=scenario.deadline_at,
+    )
+    reports = rounds.run()
+    return world, RunReport(reports, world.now(), rounds.stop_signal), lines
+
+
+def check(world: SimulatedWorld, run: RunReport, lines: Lines) -> None:
+    for number, report in enumerate(run.broadcasts):
+        check_calls(world, number, lines)
+        check_verdicts(world, number, report, lines)
+        check_completeness(world, number, report, lines)
+        check_log(number, report, lines)
+        check_time(world, number, report, lines)
+    check_order(world, lines)
+    check_calls_at_once(world)
+    check_run(world, run, lines)
+
+
+def check_run(world: SimulatedWorld, run: RunReport, lines: Lines) -> None:
     """Log, termination message and exit code say the same."""
-    stopped = world.now() >= world.history.stop_at
-    run = RunReport((report,), report.duration_seconds, signal.SIGTERM if stopped else None)
-    summary = run_summary(run)
-    message = json.loads(summary_line(summary, Masker(())))
-    finished = lines.entries[-1]
-    for name in ("outcome", "seen", "acknowledged", "failed", "gone", "cancelled"):
-        assert message[name] == finished[name]
-    assert message[f"broadcasts_{report.outcome}"] == 1
-    assert message["exit_code"] == (143 if stopped else finished["exit_code"])
+    stopped = [entry for entry in lines.entries if entry["event"] == "shutdown.requested"]
+    assert len(stopped) == (run.stop_signal is not None)
+    assert (run.stop_signal is not None) == (world.now() >= world.scenario.stop_at)
+    message = json.loads(summary_line(run_summary(run), Masker(())))
+    finished = [entry for entry in lines.entries if entry["event"] == "broadcast.finished"]
+    for name in ("seen", "acknowledged", "failed", "gone", "cancelled"):
+        assert message[name] == sum(entry[name] for entry in finished)
+    worst = max(entry["exit_code"] for entry in finished)
+    assert message["exit_code"] == (143 if stopped else worst)
+    complete = all(report.outcome == "complete" for report in run.broadcasts)
+    assert complete == (message["outcome"] == "complete")
     if not stopped:
-        assert (message["exit_code"] == 0) == (report.outcome == "complete")
+        assert (message["exit_code"] == 0) == complete
 
 
-def check_time(world: SimulatedWorld) -> None:
-    """It ends: by the deadline plus one call's timeout, and by the stop signal plus the grace."""
-    entry, history = world.broadcast, world.history
-    assert world.now() <= entry.deadline_seconds + entry.timeout_seconds + 0.001
-    if world.now() > history.stop_at:
-        cut_at = min(history.stop_at + world.grace_seconds, history.stop_again_at)
-        assert world.now() <= cut_at + 0.001, "did not stop in time"
+def check_time(world: SimulatedWorld, number: int, report: BroadcastReport, lines: Lines) -> None:
+    """It ends by its deadline, by the run's, and by the stop signal plus the grace period."""
+    scenario, entry = world.scenario, world.scenario.broadcasts[number]
+    began_at, finished_at = lines.of(number)[0]["at"], lines.of(number)[-1]["at"]
+    deadline_at = min(began_at + entry.deadline_seconds, scenario.deadline_at)
+    assert finished_at <= max(deadline_at, began_at) + LATE_ANSWER_SECONDS + 0.001
+    for call in world.made:
+        if call.number == number:
+            assert call.began_at < min(deadline_at, scenario.stop_at), "called too late"
+            assert call.ended_at <= min(deadline_at, scenario.cut_at) + 0.001, "not cut"
+            assert (call.result.error_type == "deadline") <= (call.ended_at == deadline_at)
+    if finished_at > scenario.stop_at:
+        assert finished_at <= max(began_at, scenario.cut_at) + 0.001, "did not stop in time"
+    assert report.duration_seconds == pytest.approx(finished_at - began_at)
 
 
-def check_calls(world: SimulatedWorld) -> None:
-    entry, made = world.broadcast, sorted(world.made, key=lambda call: call.began_at)
+def check_order(world: SimulatedWorld, lines: Lines) -> None:
+    """Each begins when the one before has made its first calls, no later and no earlier."""
+    scenario = world.scenario
+    for number in range(1, len(scenario.entries)):
+        before, began_at = lines.of(number - 1), lines.of(number)[0]["at"]
+        assert before[0]["at"] <= began_at
+        ready_at = before[-1]["at"]
+        if not scenario.sequential:
+            ready_at = min(ready_at, first_calls_made_at(world, number - 1))
+        ready_at = max(before[0]["at"], min(ready_at, scenario.stop_at, scenario.deadline_at))
+        assert began_at == pytest.approx(ready_at, abs=LATE_ANSWER_SECONDS)
+
+
+def first_calls_made_at(world: SimulatedWorld, number: int) -> float:
+    """When the first answer's endpoints had all been called, or there was no such answer."""
+    first = next((q for q in world.questions if q.number == number), None)
+    if first is None:
+        return math.inf
+    if isinstance(first.answer, ResolutionFailure):
+        return first.arrived_at
+    calls: dict[Endpoint, float] = {}
+    for call in world.made:
+        if call.number == number:
+            calls.setdefault(call.endpoint, call.ended_at)
+    ends = [calls.get(endpoint, math.inf) for endpoint in first.answer.endpoints]
+    return max([first.arrived_at, *ends])
+
+
+def check_calls_at_once(world: SimulatedWorld) -> None:
+    """The run has no more calls in flight than its largest broadcast may have."""
+    most = max(entry.concurrency for entry in world.scenario.broadcasts)
+    assert most_at_once(world.made) <= most, "too many at once"
+
+
+def most_at_once(calls: Sequence[SimulatedCall]) -> int:
+    """How many calls overlap at most."""
+    changes = [(c.began_at, 1) for c in calls] + [(c.ended_at, -1) for c in calls]
+    changes.sort()  # who ends makes room first
+    return max(itertools.accumulate((change for _, change in changes)), default=0)
+
+
+def check_calls(world: SimulatedWorld, number: int, lines: Lines) -> None:
+    entry = world.scenario.broadcasts[number]
+    made = [call for call in world.made if call.number == number]
+    answers = answers_of(world, number, lines)
     acknowledged: dict[object, float] = {}
     for call in made:
-        current = [a for at, a in world.answers if at <= call.began_at][-1]
+        current = [a for at, a in answers if at <= call.began_at][-1]
         assert isinstance(current, Answer), "called without an answer"
-        assert call.endpoint.address in current.addresses, "called somebody who is not listed"
+        assert call.endpoint in current.endpoints, "called somebody who is not listed"
         assert call.endpoint not in acknowledged, "called again after it acknowledged"
-        assert call.began_at < world.history.stop_at, "called after the stop signal"
-        assert call.began_at < entry.deadline_seconds, "called after the deadline"
         if call.result.error_type is None:
             acknowledged[call.endpoint] = call.ended_at
-        overlapping = [c for c in made if c.began_at <= call.began_at < c.ended_at]
-        assert len(overlapping) <= entry.concurrency, "too many at once"
+    assert most_at_once(made) <= entry.concurrency, "too many at once"
     starts = [call.began_at for call in made]
     for earlier, later in itertools.pairwise(starts):
         assert later - earlier >= entry.stagger_seconds - 1e-9, "too close together"
@@ -162,38 +267,60 @@ def check_calls(world: SimulatedWorld) -> None:
         assert count <= entry.attempts, f"{endpoint} called too often"
 
 
-def check_verdicts(world: SimulatedWorld, report: BroadcastReport) -> None:
+def answers_of(
+    world: SimulatedWorld, number: int, lines: Lines
+) -> list[tuple[float, Answer | ResolutionFailure]]:
+    """What DNS said, with the time of its arrival; without what came when all was over."""
+    finished_at = lines.of(number)[-1]["at"]
+    questions = (q for q in world.questions if q.number == number)
+    return [(q.arrived_at, q.answer) for q in questions if q.arrived_at <= finished_at]
+
+
+def check_verdicts(
+    world: SimulatedWorld, number: int, report: BroadcastReport, lines: Lines
+) -> None:
+    made = [call for call in world.made if call.number == number]
     listed = {
-        a for _, answer in world.answers if isinstance(answer, Answer) for a in answer.addresses
+        a
+        for _, answer in answers_of(world, number, lines)
+        if isinstance(answer, Answer)
+        for a in answer.endpoints
     }
-    assert {e.endpoint.address for e in report.endpoints} == listed, "seen is not who was listed"
+    assert {e.endpoint for e in report.endpoints} == listed, "seen is not who was listed"
     for endpoint in report.endpoints:
-        calls = [c.result for c in world.made if c.endpoint == endpoint.endpoint]
+        calls = [c.result for c in made if c.endpoint == endpoint.endpoint]
         assert endpoint.attempts == len(calls)
         assert (endpoint.verdict == "acknowledged") == any(c.error_type is None for c in calls)
         if endpoint.verdict == "gone":
             assert calls, "gone without having been tried"
             assert not any(c.connect_seconds for c in calls), "gone though it accepted"
-    assert report.calls == len(world.made)
+    assert report.calls == len(made)
 
 
-def check_completeness(world: SimulatedWorld, report: BroadcastReport) -> None:
-    acknowledged = {e.endpoint.address for e in report.endpoints if e.verdict == "acknowledged"}
-    good = [(at, answer) for at, answer in world.answers if isinstance(answer, Answer)]
+def check_completeness(
+    world: SimulatedWorld, number: int, report: BroadcastReport, lines: Lines
+) -> None:
+    acknowledged = {e.endpoint for e in report.endpoints if e.verdict == "acknowledged"}
+    service = world.services[number]
+    good = [
+        (at, answer)
+        for at, answer in answers_of(world, number, lines)
+        if isinstance(answer, Answer)
+    ]
     if report.outcome == "complete":
         assert good, "complete without an answer"
-        assert set(good[-1][1].addresses) <= acknowledged, (
+        assert set(good[-1][1].endpoints) <= acknowledged, (
             "complete, but somebody listed was missed"
         )
-        assert len(acknowledged) >= world.broadcast.min_pods
+        assert len(acknowledged) >= world.scenario.broadcasts[number].min_pods
     if report.confirmed:
         last = good[-1][1]
-        calls_at = [call.began_at for call in world.made]
+        calls_at = [call.began_at for call in world.made if call.number == number]
         basis = [a for at, a in good if at <= max(calls_at)][-1] if calls_at else good[0][1]
-        assert world.produced_at(last) > world.produced_at(basis), "confirmed by an old copy"
+        assert service.produced_at(last) > service.produced_at(basis), "confirmed by an old copy"
     steady = [
-        f"10.0.0.{number}"
-        for number, states in enumerate(world.history.pods, 1)
+        Endpoint(f"10.0.0.{number}", 8080)
+        for number, states in enumerate(service.history.pods, 1)
         if states[0].at < 0
         and all(s.listening and s.listed and s.behaviour == "ok" and s.seconds < 1 for s in states)
     ]
@@ -201,10 +328,10 @@ def check_completeness(world: SimulatedWorld, report: BroadcastReport) -> None:
         assert set(steady) <= acknowledged, "complete, but a pod that was always there was missed"
 
 
-def check_log(report: BroadcastReport, lines: Lines) -> None:
+def check_log(number: int, report: BroadcastReport, lines: Lines) -> None:
     verdicts = Counter(endpoint.verdict for endpoint in report.endpoints)
-    events = Counter(entry["event"] for entry in lines.entries)
-    finished = lines.entries[-1]
+    events = Counter(entry["event"] for entry in lines.of(number))
+    finished = lines.of(number)[-1]
     assert finished["event"] == "broadcast.finished"
     assert finished["exit_code"] == {"complete": 0, "partial": 3, "failed": 4}[report.outcome]
     assert finished["seen"] == len(report.endpoints) == sum(verdicts.values())
@@ -217,13 +344,21 @@ def check_log(report: BroadcastReport, lines: Lines) -> None:
     assert ("reason" in finished) == (report.outcome != "complete")
 
 
-@settings(
-    max_examples=2000,
+SETTINGS = settings(
     deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example],
 )
-@given(BROADCASTS, histories())
-def test_the_promise_holds_in_every_history(entry: Broadcast, history: History) -> None:
-    check(*run(entry, history))
+
+
+@settings(SETTINGS, max_examples=2000)
+@given(scenarios())
+def test_the_promise_holds_in_every_history(scenario: Scenario) -> None:
+    check(*run(scenario))
+
+
+@settings(SETTINGS, max_examples=1000)
+@given(scenarios(most=4))
+def test_the_promise_holds_for_broadcasts_that_overlap(scenario: Scenario) -> None:
+    check(*run(scenario))

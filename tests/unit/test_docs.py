@@ -22,7 +22,7 @@ from worker.config import load as config
 from worker.config.keys import KEYS
 from worker.config.yaml import ConfigError, parse, plain
 from worker.log.setup import MESSAGES
-from worker.model import Answer, Broadcast, Config, ResolutionFailure
+from worker.model import Answer, Broadcast, Config, Endpoint, ResolutionFailure
 from worker.options import OPTIONS
 from worker.terminal.document import invalid
 
@@ -82,7 +82,7 @@ def test_the_page_of_check_and_plan_names_every_key_of_their_documents() -> None
     entry = Broadcast(name="a", url=url, https=True, host="web", port=8443)
     loaded = Config((), (entry,))
     failure = ResolutionFailure("web", "dns_refused", "refused")
-    answer = Answer("web", ("10.0.0.1",), 5, 0.0, 0.0)
+    answer = Answer("web", (Endpoint("10.0.0.1", 8443),), 5, 0.0, 0.0)
     documents = [
         invalid([ConfigError("f", 1, 1, "k", "m")]),
         check.document(loaded),

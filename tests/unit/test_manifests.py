@@ -1,4 +1,4 @@
-"""What the manifests promise, read as they are written. How they render is tests/manifests'."""
+"""What the manifests promise, by their source. tests/manifests checks what kustomize renders."""
 
 from __future__ import annotations
 
@@ -27,16 +27,20 @@ BACKOFF_SECONDS = 10.0
 START_SECONDS = 30.0  # for scheduling and starting one pod
 
 
-def longest_run_seconds(directory: Path) -> float:
-    """What `check` says of the configuration that the base mounts, and the end after a signal."""
-    (file,) = yaml.safe_load((ROOT / "config" / "Kustomization").read_text())["configMapGenerator"][
-        0
-    ]["files"]
-    checked = run_worker(directory, ROOT / "config" / file, command="check")
-    said = re.search(r"a run takes at most ([0-9.]+) s$", checked.stdout.strip())
-    assert said, checked
-    (grace,) = (option.default for option in OPTIONS if option.flag == "--grace")
-    return float(said[1]) + parse_duration(grace)
+(GRACE,) = (option.default for option in OPTIONS if option.flag == "--grace")
+GRACE_SECONDS = parse_duration(GRACE)
+
+
+def run_deadline_seconds() -> float:
+    """After how long a run ends itself, whatever its broadcasts are."""
+    (container,) = POD["containers"]
+    (value,) = (e["value"] for e in container["env"] if e["name"] == "BROADCAST_DEADLINE")
+    return parse_duration(value)
+
+
+def longest_pod_seconds() -> float:
+    """From the pod's creation to the worker's report, even if it is stopped at its deadline."""
+    return START_SECONDS + run_deadline_seconds() + GRACE_SECONDS
 
 
 def patches(component: str) -> dict[str, Any]:
@@ -46,22 +50,42 @@ def patches(component: str) -> dict[str, Any]:
     return {o["path"]: o["value"] for o in operations if o["op"] == "replace"}
 
 
-def test_the_job_has_time_for_a_disrupted_run_and_the_run_that_repeats_it(tmp_path: Path) -> None:
-    needed = 2 * (START_SECONDS + longest_run_seconds(tmp_path))
-    assert JOB["activeDeadlineSeconds"] >= needed
+def test_the_runs_deadline_leaves_time_for_the_longest_run_that_check_expects(
+    tmp_path: Path,
+) -> None:
+    kustomization = yaml.safe_load((ROOT / "config" / "Kustomization").read_text())
+    (file,) = kustomization["configMapGenerator"][0]["files"]
+    checked = run_worker(tmp_path, ROOT / "config" / file, command="check")
+    said = re.search(r"a run takes at most ([0-9.]+) s$", checked.stdout.strip())
+    assert said, checked
+    assert run_deadline_seconds() > float(said[1])
 
 
-def test_with_retries_the_job_has_time_for_each_of_them(tmp_path: Path) -> None:
+def test_the_run_reports_at_its_own_deadline_before_kubernetes_deletes_its_pod() -> None:
+    assert run_deadline_seconds() + GRACE_SECONDS < JOB["activeDeadlineSeconds"]
+
+
+def test_the_job_has_time_for_a_disrupted_run_and_the_run_that_repeats_it() -> None:
+    assert JOB["activeDeadlineSeconds"] >= 2 * longest_pod_seconds()
+
+
+def test_with_retries_the_job_has_time_for_each_of_them() -> None:
     patched = patches("retry")
     retries = patched["/spec/jobTemplate/spec/backoffLimit"]
     pauses = sum(BACKOFF_SECONDS * 2**number for number in range(retries))
-    needed = (retries + 1) * (START_SECONDS + longest_run_seconds(tmp_path)) + pauses
+    needed = (retries + 1) * longest_pod_seconds() + pauses
     assert patched["/spec/jobTemplate/spec/activeDeadlineSeconds"] >= needed
 
 
+def test_the_page_says_how_the_two_deadlines_fit_together() -> None:
+    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    parts = f"{START_SECONDS + GRACE_SECONDS:g} s"
+    assert f"2 * ({run_deadline_seconds():g} s + {parts})" in page
+    assert f"{JOB['activeDeadlineSeconds']} s" in page
+
+
 def test_the_pod_has_time_to_report_after_a_stop_signal() -> None:
-    (grace,) = (option.default for option in OPTIONS if option.flag == "--grace")
-    assert POD["terminationGracePeriodSeconds"] > 2 * parse_duration(grace)
+    assert POD["terminationGracePeriodSeconds"] > 2 * GRACE_SECONDS
 
 
 def test_a_disruption_is_ignored_before_exit_codes_are_looked_at() -> None:

@@ -1,30 +1,34 @@
-"""A TCP or TLS connection that waits for nobody: what it would wait for, it yields to `loop`.
+"""A TCP connection that never blocks: what it would wait for, it yields to `loop`.
 
-Errors are OSErrors, as the kernel and OpenSSL give them; `transport` names them.
+Errors are OSErrors, as the kernel gives them; `judge` names them.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import select
 import socket
-import ssl
 import time
 import types
-from collections.abc import Callable, Generator
-from typing import NamedTuple, TypeVar
+from collections.abc import Generator
+from typing import NamedTuple
 
-from worker.model import Endpoint
+from worker.model import CallError, Endpoint
 
 RECEIVE_BYTES = 16 * 1024
 
-T = TypeVar("T")
-
 
 class Cut(Exception):
-    """Ends the wait of a call that is to be cut off."""
+    """Ends the wait of a call that is cut off. `error_type`: what it then failed with."""
+
+    def __init__(self, error_type: CallError) -> None:
+        super().__init__(error_type)
+        self.error_type = error_type
+
+
+class TlsError(Exception):
+    """TLS failed; its text is OpenSSL's words."""
 
 
 class Wait(NamedTuple):
@@ -36,7 +40,7 @@ class Wait(NamedTuple):
 
 
 class Connection:
-    """A TCP connection to one endpoint. `ends_at`: when its time is up, on the monotonic clock."""
+    """One endpoint's. `ends_at`: when its time is up, in seconds of the monotonic clock."""
 
     def __init__(self, endpoint: Endpoint, ends_at: float) -> None:
         family = socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET
@@ -78,52 +82,3 @@ class Connection:
         if time.monotonic() >= ends_at:
             raise TimeoutError
         yield Wait(self._socket.fileno(), event, ends_at)
-
-
-class TlsConnection:
-    """TLS over a `Connection`: OpenSSL sees memory only, so that it never waits by itself."""
-
-    def __init__(self, connection: Connection, context: ssl.SSLContext, server_name: str) -> None:
-        self._connection = connection
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
-
-    async def handshake(self) -> None:
-        try:
-            await self._pump(self._tls.do_handshake)
-        except ssl.SSLEOFError:
-            raise ConnectionResetError("closed during the TLS handshake") from None
-
-    async def send(self, data: bytes) -> None:
-        await self._pump(lambda: self._tls.write(data))
-
-    async def receive(self) -> bytes:
-        try:
-            return await self._pump(lambda: self._tls.read(RECEIVE_BYTES))
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            return b""
-
-    async def _pump(self, operation: Callable[[], T]) -> T:
-        """Runs a step of the protocol, feeding it from the network for as long as it wants more."""
-        while True:
-            try:
-                result = operation()
-            except ssl.SSLWantReadError:
-                await self._flush()
-            except ssl.SSLError:
-                with contextlib.suppress(OSError):  # the alert is a courtesy, the error is not
-                    await self._flush()
-                raise
-            else:
-                await self._flush()
-                return result
-            data = await self._connection.receive()
-            if data:
-                self._incoming.write(data)
-            else:
-                self._incoming.write_eof()
-
-    async def _flush(self) -> None:
-        if self._outgoing.pending:
-            await self._connection.send(self._outgoing.read())

@@ -1,90 +1,132 @@
-"""Calls in flight, all in one thread: each goes on when its socket is ready or its time is up.
+"""Many calls in flight in one thread: each goes on when its socket is ready or its time is up.
 
-Not asyncio, which takes nearly twice the CPU time for a call: docs/decisions/0013-one-thread.md.
+`pool` has a few such threads. Not asyncio, and not a thread for each call: what both cost is in
+docs/decisions/0017-one-thread-decides.md.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import select
 import time
-from collections.abc import Coroutine, Iterator
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import NamedTuple
 
 from worker.calls.connection import Cut, Wait
-from worker.model import CallResult
+from worker.model import CallError, CallResult
+from worker.stop import start_thread
 
 Call = Coroutine[Wait, None, CallResult]
 
 
+class Ended(NamedTuple):
+    """A call is over. `number` is its broadcast's, counted from 0; an exception is a bug."""
+
+    number: int
+    outcome: CallResult | Exception
+
+
+class _InFlight(NamedTuple):
+    number: int
+    call: Call
+    wait: Wait
+
+
 class Loop:
-    """Runs calls that await nothing but one `Connection` each."""
+    """A daemon thread that runs calls, and hands what ended to `post`, some at a time.
 
-    def __init__(self, stop_fileno: int) -> None:
-        """`stop_fileno`: readable when there is a stop signal, which ends a wait, too."""
-        self._stop_fileno = stop_fileno
+    Its methods are for another thread to call; what begins with an underscore is for its own.
+    """
+
+    def __init__(self, post: Callable[[list[Ended]], None]) -> None:
+        self._post = post
+        self._started = 0  # counted by the thread that starts calls …
+        self._over = 0  # … and by this one
+        self._orders: deque[Callable[[], None]] = deque()
+        self._asleep = False
+        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll = select.epoll()
-        self._poll.register(stop_fileno, select.EPOLLIN)
-        self._waiting: dict[int, tuple[Call, Wait]] = {}  # by the socket's file descriptor
+        self._poll.register(self._wakeup, select.EPOLLIN)
+        self._waiting: dict[int, _InFlight] = {}  # by the socket's file descriptor
         self._next_end_at = math.inf  # nobody's time is up before
+        self._ended: list[Ended] = []
+        start_thread(self._run)
 
-    def __len__(self) -> int:
-        """How many calls are in flight."""
-        return len(self._waiting)
+    @property
+    def in_flight(self) -> int:
+        """How many calls are started and not over."""
+        return self._started - self._over
 
-    def forget_stop(self) -> None:
-        """From here on it ends no wait: it stays readable."""
-        self._poll.unregister(self._stop_fileno)
+    def start(self, number: int, calls: Sequence[Call]) -> None:
+        """Starts the calls soon. `number` is their broadcast's."""
+        self._started += len(calls)
+        self._order(lambda: self._start(number, calls))
 
-    def start(self, call: Call) -> CallResult | None:
-        """Returns the result if the call was over without a wait."""
-        return self._resume(call, None)
+    def cut(self, number: int, error_type: CallError) -> None:
+        """Ends the calls of this broadcast, but for those whose response has arrived."""
+        self._order(lambda: self._throw(Cut(error_type), lambda flying: flying.number == number))
 
-    def run(self, until: float) -> Iterator[CallResult]:
-        """Waits once, at most `until`. Yields the results of calls that ended."""
-        left = min(until, self._next_end_at) - time.monotonic()
-        for fileno, _ in self._poll.poll(max(left, 0.0) if left < math.inf else None):
-            if fileno != self._stop_fileno:
-                call, wait = self._waiting.pop(fileno)
-                if result := self._resume(call, wait):
-                    yield result
-        # Only now: a pod that answered while the log held this process up is not late.
+    def _order(self, order: Callable[[], None]) -> None:
+        self._orders.append(order)
+        if self._asleep:
+            os.eventfd_write(self._wakeup, 1)
+
+    # --- in its own thread --------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            self._asleep = True  # from here on an order wakes it: none is overlooked
+            self._go_on(0.0 if self._orders else self._next_end_at - time.monotonic())
+            while self._orders:
+                self._orders.popleft()()
+            if self._ended:
+                ended, self._ended = self._ended, []
+                self._over += len(ended)
+                self._post(ended)
+
+    def _go_on(self, seconds: float) -> None:
+        """Waits so long at most, then lets go on whose socket is ready, then whose time is up."""
+        ready = self._poll.poll(max(seconds, 0.0) if seconds < math.inf else None)
+        self._asleep = False
+        for fileno, _ in ready:
+            if fileno == self._wakeup:
+                os.eventfd_read(self._wakeup)
+            else:
+                number, call, wait = self._waiting.pop(fileno)
+                self._resume(number, call, wait)
+        # Only now: a pod that answered while this process was held up is not late.
         now = time.monotonic()
         if now >= self._next_end_at:
-            yield from self._throw(TimeoutError, now)
-            self._next_end_at = min(
-                (w.ends_at for _, w in self._waiting.values()), default=math.inf
-            )
+            self._throw(TimeoutError(), lambda flying: flying.wait.ends_at <= now)
+            ends = (flying.wait.ends_at for flying in self._waiting.values())
+            self._next_end_at = min(ends, default=math.inf)
 
-    def cut(self) -> Iterator[CallResult]:
-        """Ends all calls. Yields their results."""
-        return self._throw(Cut, math.inf)
+    def _start(self, number: int, calls: Sequence[Call]) -> None:
+        for call in calls:
+            self._resume(number, call, None)
 
-    def close(self) -> None:
-        """Drops the calls in flight, if any, without a result."""
-        for call, _ in self._waiting.values():
-            call.close()
-        self._poll.close()
-
-    def _resume(self, call: Call, before: Wait | None) -> CallResult | None:
+    def _resume(self, number: int, call: Call, before: Wait | None) -> None:
         try:
             wait = call.send(None)
         except StopIteration as end:  # its socket is closed: epoll(7) has dropped it
-            result: CallResult = end.value
-            return result
-        if before is None:
-            self._poll.register(wait.fileno, wait.event)
-        elif wait.event != before.event:
-            self._poll.modify(wait.fileno, wait.event)
-        self._waiting[wait.fileno] = call, wait
-        self._next_end_at = min(self._next_end_at, wait.ends_at)
-        return None
+            self._ended.append(Ended(number, end.value))
+        except Exception as error:  # noqa: BLE001 - a bug ends the run, in the main thread
+            self._ended.append(Ended(number, error))
+        else:
+            if before is None:
+                self._poll.register(wait.fileno, wait.event)
+            elif wait.event != before.event:
+                self._poll.modify(wait.fileno, wait.event)
+            self._waiting[wait.fileno] = _InFlight(number, call, wait)
+            self._next_end_at = min(self._next_end_at, wait.ends_at)
 
-    def _throw(self, error: type[Exception], now: float) -> Iterator[CallResult]:
-        """Ends the calls whose time is up at `now`."""
-        for fileno, (call, wait) in tuple(self._waiting.items()):
-            if wait.ends_at <= now:
+    def _throw(self, error: Exception, concerned: Callable[[_InFlight], bool]) -> None:
+        for fileno, flying in tuple(self._waiting.items()):
+            if concerned(flying):
                 del self._waiting[fileno]
                 try:
-                    call.throw(error())
+                    flying.call.throw(error)
                 except StopIteration as end:
-                    yield end.value
+                    self._ended.append(Ended(flying.number, end.value))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from worker.config.load import load, select
+from worker.commands.loading import load
 from worker.log.setup import Masker
 from worker.model import Broadcast, Config, Expect
 from worker.options import Options
@@ -14,7 +14,7 @@ from worker.terminal.document import Document, masked, to_json, to_text
 
 def run(options: Options, environment: Mapping[str, str], _stop: Stop) -> int:
     """Prints the document, as JSON or text. Returns the exit code. Raises ConfigInvalid."""
-    loaded = select(load(options.config, environment), options.broadcast, options.tag)
+    loaded = load(options, environment)
     checked = masked(document(loaded), Masker(loaded.secrets))
     if options.output == "json":
         print(to_json(checked))

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from worker.calls.request import prepare
 from worker.commands.check import tls
-from worker.config.load import load, select
+from worker.commands.loading import load, resolv_conf
 from worker.discovery.dns.lookup import Lookup
-from worker.discovery.dns.resolvconf import ResolvConf, parse
+from worker.discovery.dns.resolvconf import ResolvConf
 from worker.log.setup import Masker
-from worker.model import Answer, Broadcast, BroadcastReport, Endpoint, Reason, ResolutionFailure
+from worker.model import Answer, Broadcast, BroadcastReport, Reason, ResolutionFailure
 from worker.options import Options
 from worker.report.hints import hint
 from worker.report.outcome import exit_code
-from worker.stop import Stop
+from worker.rounds.world import Questions
+from worker.stop import Stop, Stopped, StopSignal
 from worker.terminal.document import Document, masked, to_json, to_text
 
 PLAN_SECONDS = 30.0
@@ -30,7 +30,7 @@ def run(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
     Returns the exit code: that of a run of which every call was acknowledged. Raises ConfigInvalid
     and Stopped.
     """
-    loaded = select(load(options.config, environment), options.broadcast, options.tag)
+    loaded = load(options, environment)
     masker, conf = Masker(loaded.secrets), resolv_conf(options)
     documents: list[Document] = []
     for entry in loaded.broadcasts:
@@ -42,20 +42,18 @@ def run(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
     return exit_code("failed") if any("error_type" in each for each in documents) else 0
 
 
-def resolv_conf(options: Options) -> ResolvConf:
-    """The file that the options name, with their nameservers instead of its own, if any."""
-    try:
-        text = Path(options.resolv_conf).read_text(errors="replace")
-    except FileNotFoundError:
-        text = ""  # which the C library treats in the same way
-    conf = parse(text)
-    return conf._replace(nameservers=options.nameservers) if options.nameservers else conf
-
-
 def ask(entry: Broadcast, conf: ResolvConf, stop: Stop) -> Answer | ResolutionFailure:
-    """DNS's answer, as a run would get its first one. Raises Stopped."""
-    lookup = Lookup(entry.host, entry.ip_family, conf, stop)
-    return lookup.ask(time.monotonic() + PLAN_SECONDS)
+    """The answer of DNS, as a run would get its first one. Raises Stopped."""
+    lookup = Lookup(entry.host, entry.port, entry.ip_family, conf)
+    ends_at = time.monotonic() + PLAN_SECONDS
+    Questions(stop.mailbox).ask(0, lambda: lookup.ask(ends_at))
+    (message,) = stop.mailbox.get()
+    if isinstance(message, StopSignal):
+        raise Stopped
+    if isinstance(message.outcome, Exception):
+        raise message.outcome
+    answer: Answer | ResolutionFailure = message.outcome
+    return answer
 
 
 def document(entry: Broadcast, answer: Answer | ResolutionFailure) -> Document:
@@ -67,10 +65,9 @@ def document(entry: Broadcast, answer: Answer | ResolutionFailure) -> Document:
     head, _, body = prepared.to_bytes(SPAN_ID).partition(b"\r\n\r\n")
     found: Document = {"name": entry.name, "qname": answer.qname}
     if isinstance(answer, Answer):
-        endpoints = [Endpoint(address, entry.port) for address in answer.addresses]
         found["rcode"], found["ttl_seconds"] = answer.rcode, answer.ttl_seconds
-        found["endpoints"] = [str(endpoint) for endpoint in endpoints]
-        found |= _missing(entry, answer.rcode, len(endpoints))
+        found["endpoints"] = [str(endpoint) for endpoint in answer.endpoints]
+        found |= _missing(entry, answer.rcode, len(answer.endpoints))
     else:
         found |= _problem(entry, answer.error_type, answer.error_message)
     traced = prepared.after_span_id is not None

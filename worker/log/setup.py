@@ -144,19 +144,12 @@ class Sink:
         """Raises TimeoutError."""
         if self._room.poll(0):
             return
-        if not self._stop.requested and self._has_room(STALL_SECONDS, (self._stop.fileno(),)):
-            return
-        if not self._stop.requested or not self._has_room(STALL_SECONDS_AFTER_STOP, ()):
-            raise TimeoutError
-
-    def _has_room(self, seconds: float, others: Iterable[int]) -> bool:
-        """Waits for it, or for one of the others to be readable."""
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLOUT)
-        for other in others:
-            poll.register(other, select.POLLIN)
-        ready = poll.poll(seconds * 1000)
-        return any(descriptor == self._descriptor for descriptor, _ in ready)
+        waited = 0.0
+        while waited < (STALL_SECONDS_AFTER_STOP if self._stop.requested else STALL_SECONDS):
+            if self._room.poll(100):
+                return
+            waited += 0.1
+        raise TimeoutError
 
     info = warning = error = write  # structlog calls the method that it was called with
 

@@ -1,12 +1,15 @@
-"""The core of the rounds: who is owed a call, who is gone, how long to wait, what came of it.
+"""One broadcast's books, where everything is decided: who is owed a call and when, who is gone,
+whether an answer is newer, when to ask again, when it is over and what came of it.
 
-Pure: no clock, socket, thread or log. What happened is recorded with the time at which it
-happened, and `next_step` says what to do now; `broadcast` does it. See docs/how-it-works.md.
+Pure: no clock, socket, thread or log. `run` reports what happened, with the time at which it
+happened, and does what `next_step` says. docs/how-it-works.md explains the rules.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import math
+from collections import Counter, deque
+from itertools import islice
 from typing import Literal, NamedTuple
 
 from worker.model import (
@@ -24,35 +27,48 @@ from worker.model import (
 )
 
 Ending = Literal["confirmed", "settle", "deadline", "stopped", "not_headless"]
-WaitReason = Literal["backoff", "cached_answer", "min_pods", "no_answer"]
+WaitReason = Literal["question", "calls", "backoff", "cached_answer", "min_pods", "no_answer"]
+CutReason = Literal["deadline", "cancelled"]
 
 # A cache counts whole seconds: two answers closer than this may be one copy (RFC 1035, 3.2.1).
 TTL_ROUNDING_SECONDS = 1.0
-# First question after an answer: late enough to be a newer one where nothing caches.
+# The first question after an answer: late enough to be a newer one where nothing caches.
 ASK_AGAIN_SECONDS = 1.02
 ASK_AGAIN_MAX_SECONDS = 5.0
+# A question ends at the deadline by itself. One that is later than this is not waited for.
+LATE_ANSWER_SECONDS = 0.5
 
 RETRIED_STATUS_CODES = frozenset({408, 425, 429})
-NEVER_RETRIED: frozenset[CallError] = frozenset({"redirect", "tls", "body_mismatch"})
+NEVER_RETRIED: frozenset[CallError] = frozenset(
+    {"redirect", "tls", "body_mismatch", "deadline", "cancelled"}
+)
 NOT_ACCEPTED: frozenset[CallError] = frozenset(
     {"connect_refused", "connect_timeout", "unreachable"}
 )
 
 
 class Ask(NamedTuple):
-    """Resolve the Service's name."""
+    """Ask who the endpoints are, then `record_question`. No answer after `ends_at` is of use."""
+
+    ends_at: float
 
 
 class Call(NamedTuple):
-    """Call these endpoints, then `end_round`."""
+    """Start a call to each of these endpoints, then `record_started`."""
 
     endpoints: tuple[Endpoint, ...]
 
 
-class Wait(NamedTuple):
-    """Do nothing for a while."""
+class Cut(NamedTuple):
+    """End the calls in flight at once, as failures of this kind, then `record_cut`."""
 
-    seconds: float
+    reason: CutReason
+
+
+class Wait(NamedTuple):
+    """Do nothing before `until`, unless something happens earlier."""
+
+    until: float
     reason: WaitReason
 
 
@@ -62,7 +78,7 @@ class Finish(NamedTuple):
     ending: Ending
 
 
-Step = Ask | Call | Wait | Finish
+Step = Ask | Call | Cut | Wait | Finish
 
 
 class Change(NamedTuple):
@@ -76,7 +92,7 @@ class Change(NamedTuple):
 
 
 class Booked(NamedTuple):
-    """The how-manieth call to its endpoint this was, and the wait before the next, if any."""
+    """A call's attempt number, from 1, and the seconds until the next call, if there will be one."""
 
     attempt: int
     retry_in_seconds: float | None
@@ -88,7 +104,7 @@ class Entry(NamedTuple):
     listed_in: Answer
     attempts: int = 0
     acknowledged: bool = False
-    reached: bool = False  # something else than "no connection was accepted" happened to a call
+    reached: bool = False  # a connection was accepted once, whatever came of it
     last: CallResult | None = None
     call_again_at: float = 0.0
 
@@ -113,43 +129,90 @@ def backoff_seconds(broadcast: Broadcast, attempts: int, retry_after: float | No
 
 
 class Ledger:
-    """One broadcast's books. `started_at` and every `now` are of one monotonic clock."""
+    """One broadcast's books. Every time is a second of one monotonic clock.
 
-    def __init__(self, broadcast: Broadcast, started_at: float) -> None:
+    `run_deadline_at` is when the whole run has to be over; the broadcast's own deadline may be
+    earlier, and the earlier one counts.
+    """
+
+    def __init__(
+        self, broadcast: Broadcast, started_at: float, run_deadline_at: float = math.inf
+    ) -> None:
         self._broadcast = broadcast
         self._started_at = started_at
-        self._deadline_at = started_at + broadcast.deadline_seconds
+        self._deadline_at = min(started_at + broadcast.deadline_seconds, run_deadline_at)
+        self._cut_at = self._deadline_at
+        self._cut_reason: CutReason = "deadline"
         self._patience_ends_at = started_at + broadcast.settle_seconds
         self._ask_at: float | None = started_at  # None: patience is spent
+        self._asking = False
         self._entries: dict[Endpoint, Entry] = {}
         self._answer: Answer | None = None  # the last good one
         self._baseline: Answer | None = None  # what a newer answer must be newer than
         self._failure: ResolutionFailure | None = None  # of the last question
         self._longest_ttl = 0
         self._uncalled = False  # no calls were made from the answer yet
+        self._calling = False  # a round of calls is going on, of which …
+        self._todo: deque[Endpoint] = deque()  # … these are not started
+        self._in_flight = 0
+        self._next_start_at = started_at  # `stagger` holds across rounds
+        self._cut = False
         self._quiet_questions = 0
         self._stopped = False
         self._ending: Ending | None = None
+        self.first_calls_made = False  # to all of the first answer, or there was no such answer
         self.rounds = 0
         self.calls = 0
 
     @property
-    def deadline_at(self) -> float:
-        return self._deadline_at
+    def finished(self) -> bool:
+        """Whether `next_step` has said Finish."""
+        return self._ending is not None
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether a call may start as soon as the run has fewer in flight."""
+        return bool(self._todo)
 
     # --- what to do ---------------------------------------------------------------------------
 
-    def next_step(self, now: float) -> Step:
-        ending = self._find_ending(now)
-        if ending:
-            self._ending = ending
-            return Finish(ending)
-        if self._uncalled and (owed := self._owed()):
-            return Call(owed)
+    def next_step(self, now: float, room: int) -> Step:
+        """What to do now. `room`: how many calls the run as a whole may start at most."""
+        if not self._calling:
+            ending = self._find_ending(now)
+            if ending:
+                self._ending = ending
+                self.first_calls_made = True
+                return Finish(ending)
+            if self._asking:
+                return Wait(self._deadline_at + LATE_ANSWER_SECONDS, "question")
+            if not self._uncalled or not (owed := self._owed()):
+                return self._ask_or_wait(now)
+            self._todo.extend(owed)
+            self._calling = True
+        if self._stopped or now >= self._deadline_at:
+            self._todo.clear()
+        if self._todo or self._in_flight:
+            return self._call_or_wait(now, room)
+        self._end_round(now)
+        return self.next_step(now, room)
+
+    def _call_or_wait(self, now: float, room: int) -> Step:
+        if now >= self._cut_at and not self._cut:
+            return Cut(self._cut_reason)
+        wake_at = math.inf if self._cut else self._cut_at
+        room = min(room, self._broadcast.concurrency - self._in_flight, len(self._todo))
+        if room <= 0:
+            return Wait(wake_at, "calls")
+        if now < self._next_start_at:
+            return Wait(min(self._next_start_at, wake_at), "calls")
+        return Call(tuple(islice(self._todo, 1 if self._broadcast.stagger_seconds else room)))
+
+    def _ask_or_wait(self, now: float) -> Step:
         assert self._ask_at is not None  # else patience is spent, which is an ending
         if now < self._ask_at:
-            return Wait(min(self._ask_at, self._deadline_at) - now, self._wait_reason())
-        return Ask()
+            return Wait(min(self._ask_at, self._deadline_at), self._wait_reason())
+        return Ask(self._deadline_at)
 
     def _find_ending(self, now: float) -> Ending | None:
         if self._failure and self._failure.error_type == "not_headless":
@@ -159,9 +222,9 @@ class Ledger:
             return "confirmed"
         if self._stopped:
             return "stopped"
-        if now >= self._deadline_at:
+        if now >= self._deadline_at + (LATE_ANSWER_SECONDS if self._asking else 0.0):
             return "deadline"
-        if not callable_now and self._ask_at is None:
+        if not callable_now and not self._asking and self._ask_at is None:
             return "settle"
         return None
 
@@ -169,9 +232,8 @@ class Ledger:
         """The endpoints of the last answer that another call may still win over, in its order."""
         return tuple(endpoint for endpoint in self._listed() if self._owes(self._entries[endpoint]))
 
-    def _listed(self) -> list[Endpoint]:
-        addresses = self._answer.addresses if self._answer else ()
-        return [Endpoint(address, self._broadcast.port) for address in addresses]
+    def _listed(self) -> tuple[Endpoint, ...]:
+        return self._answer.endpoints if self._answer else ()
 
     def _owes(self, entry: Entry) -> bool:
         return (
@@ -209,8 +271,14 @@ class Ledger:
 
     # --- what happened ------------------------------------------------------------------------
 
+    def record_question(self) -> None:
+        """Books that an `Ask` is under way."""
+        self._asking = True
+
     def record_answer(self, answer: Answer, now: float) -> Change:
+        """Books who is listed now."""
         self.rounds += 1
+        self._asking = False
         self._failure = None
         self._uncalled = True
         previous, self._answer = self._answer, answer
@@ -224,22 +292,35 @@ class Ledger:
         self._longest_ttl = max(self._longest_ttl, answer.ttl_seconds)
         newer = self._is_newer(answer, self._baseline) if self._baseline else None
         if not self._owed():
+            self.first_calls_made = True
             self._baseline = self._baseline or answer
             if previous and not self._is_newer(answer, previous):  # a cached copy: until it expires
                 self._ask(answer.expires_latest_at + ASK_AGAIN_SECONDS, now)
             else:
                 self._ask(now + self._pause(), now)
-        nobody = not answer.addresses and self._too_few()
-        return Change(len(answer.addresses), newcomers, left, newer, nobody)
+        nobody = not answer.endpoints and self._too_few()
+        return Change(len(answer.endpoints), newcomers, left, newer, nobody)
 
     def record_failure(self, failure: ResolutionFailure, now: float) -> None:
+        """Books that a question had no answer, and why."""
         self.rounds += 1
+        self._asking = False
+        self.first_calls_made = True
         self._failure = failure
         self._uncalled = False
         self._ask(now + self._pause(), now)
 
+    def record_started(self, endpoints: tuple[Endpoint, ...], now: float) -> None:
+        """Books that calls to these endpoints, of a `Call`, are in flight."""
+        for _ in endpoints:
+            self._todo.popleft()
+        self._in_flight += len(endpoints)
+        self._next_start_at = now + self._broadcast.stagger_seconds
+
     def record_call(self, result: CallResult, now: float) -> Booked:
+        """Books what a call came to. Returns which attempt it was, and when the next will be."""
         self.calls += 1
+        self._in_flight -= 1
         before = self._entries[result.endpoint]
         entry = Entry(
             listed_in=before.listed_in,
@@ -252,18 +333,26 @@ class Ledger:
         if self._owes(entry):
             seconds = backoff_seconds(self._broadcast, entry.attempts, result.retry_after_seconds)
             entry = entry._replace(call_again_at=now + seconds)
+            if self._stopped or entry.call_again_at >= self._deadline_at:
+                seconds = None  # that call will not come
         self._entries[result.endpoint] = entry
         return Booked(entry.attempts, seconds)
 
-    def end_round(self, now: float) -> None:
-        """Books that all calls of a `Call` step are over."""
+    def record_cut(self) -> None:
+        """Books that the calls in flight were told to end."""
+        self._cut = True
+
+    def _end_round(self, now: float) -> None:
+        """All calls that were made from the answer are over."""
         assert self._answer is not None  # calls are made from an answer
         answered_at = self._answer.expires_latest_at - self._answer.ttl_seconds
         # Of several caches, one may list fewer and expire earlier. Whichever copy the calls were
         # made from, seeing one of them again proves nothing, so the latest is what counts.
         if not self._baseline or self._answer.expires_latest_at > self._baseline.expires_latest_at:
             self._baseline = self._answer
+        self._calling = False
         self._uncalled = False
+        self.first_calls_made = True
         self._quiet_questions = 0
         waits = [entry.call_again_at for entry in self._entries.values() if self._owes(entry)]
         self._patience_ends_at = max([now, *waits]) + self._broadcast.settle_seconds
@@ -272,9 +361,14 @@ class Ledger:
         else:
             self._ask(answered_at + self._pause(), now)
 
-    def record_stop(self) -> None:
-        """Books that a stop signal arrived: no new call starts, who is owed one is cancelled."""
+    def record_stop(self, cut_at: float) -> None:
+        """Books a stop signal: no new call starts, and calls in flight are cut at `cut_at`.
+
+        Who is owed a call is cancelled. A second signal may make `cut_at` earlier.
+        """
         self._stopped = True
+        if cut_at < self._cut_at:
+            self._cut_at, self._cut_reason = cut_at, "cancelled"
 
     def _ask(self, at: float, now: float) -> None:
         """Sets the time of the next question; once more when patience ends, then never again."""

@@ -1,93 +1,210 @@
-"""The shell of the rounds: does what `ledger` says, in a `World`, and logs it.
+"""The shell of the rounds: does what each `ledger` says, in a `World`, and logs it.
 
-It decides nothing: who is owed a call, how long to wait and what came of it are `ledger`'s.
+It decides nothing: who is owed a call, how long to wait and what came of it are `ledger`'s, and
+which broadcast begins next is `schedule`'s. It is the one thread that does so, for all broadcasts.
 """
 
 from __future__ import annotations
 
+import math
+import signal
+from collections.abc import Sequence
 from typing import assert_never
 
+from worker.calls.loop import Ended
 from worker.log.setup import LEVELS, Log
-from worker.model import Broadcast, BroadcastReport, CallResult, ResolutionFailure
+from worker.model import Answer, Broadcast, BroadcastReport, CallResult, ResolutionFailure
 from worker.report.hints import hint
 from worker.report.outcome import exit_code, failed_endpoints, level
-from worker.rounds.ledger import Ask, Booked, Call, Finish, Ledger, Wait
-from worker.rounds.world import World
-from worker.stop import Stopped
+from worker.rounds.ledger import (
+    Ask,
+    Booked,
+    Call,
+    Cut,
+    Finish,
+    Wait,
+)
+from worker.rounds.schedule import Schedule
+from worker.rounds.world import Answered, Message, World
+from worker.stop import StopSignal
+
+# Waits that a line tells of. Of the others it has been told: by `call.failed`, for example.
+TOLD_WAITS = frozenset({"cached_answer", "min_pods", "no_answer"})
 
 
-def run(broadcast: Broadcast, world: World, log: Log) -> BroadcastReport:
-    """One broadcast, from the first question to `broadcast.finished`."""
-    log = log.bind(broadcast=broadcast.name)
-    log.info(
-        "broadcast.started",
-        request_url=broadcast.url,
-        method=broadcast.method,
-        concurrency=broadcast.concurrency,
-        deadline_seconds=broadcast.deadline_seconds,
-    )
-    ledger = Ledger(broadcast, world.now())
-    while True:
-        if world.stopped():
-            ledger.record_stop()
-        step = ledger.next_step(world.now())
-        match step:
-            case Ask():
-                _ask(ledger, world, log)
-            case Call(endpoints):
-                for result in world.calls(endpoints, ledger.deadline_at):
-                    booked = ledger.record_call(result, world.now())
-                    _log_call(result, booked, ledger.rounds, log)
-                ledger.end_round(world.now())
-            case Wait(seconds, reason):
-                if reason != "backoff":  # of that, call.failed has spoken
-                    log.info("resolution.waiting", reason=reason, wait_seconds=seconds)
-                world.wait(seconds)
-            case Finish():
-                report = ledger.report(world.now())
-                _log_report(broadcast, report, log)
-                return report
-            case _:
-                assert_never(step)
+class Rounds:
+    """All broadcasts of a run, from `broadcast.started` to `broadcast.finished` of each.
 
+    `grace_seconds`: for calls in flight after a stop signal. `deadline_at`: when the run has to be
+    over. `current` is the broadcast that is being dealt with, for a crash to name.
+    """
 
-def _ask(ledger: Ledger, world: World, log: Log) -> None:
-    asked_at = world.now()
-    try:
-        answer = world.ask(ledger.deadline_at)
-    except Stopped:
-        return
-    now = world.now()
-    if isinstance(answer, ResolutionFailure):
-        ledger.record_failure(answer, now)
-        failure = answer
-    else:
-        change = ledger.record_answer(answer, now)
-        if not change.nobody:
-            log.info(
-                "endpoints.resolved",
-                round=ledger.rounds,
-                qname=answer.qname,
-                endpoints=change.endpoints,
-                newcomers=change.newcomers,
-                left=change.left,
-                ttl_seconds=answer.ttl_seconds,
-                newer=change.newer,
-                duration_seconds=now - asked_at,
-            )
+    def __init__(
+        self,
+        broadcasts: Sequence[Broadcast],
+        world: World,
+        log: Log,
+        *,
+        grace_seconds: float,
+        sequential: bool = False,
+        deadline_at: float = math.inf,
+    ) -> None:
+        self._broadcasts = broadcasts
+        self._world = world
+        self._log = log
+        self._logs = [log.bind(broadcast=broadcast.name) for broadcast in broadcasts]
+        self._grace_seconds = grace_seconds
+        self._schedule = Schedule(broadcasts, sequential, deadline_at)
+        self._due_at: dict[int, float] = {}  # when each running broadcast goes on by itself
+        self._waits: dict[int, Wait] = {}
+        self._asked_at: dict[int, float] = {}
+        self._reports: dict[int, BroadcastReport] = {}
+        self.current: str | None = None
+        self.stop_signal: int | None = None
+
+    def run(self) -> tuple[BroadcastReport, ...]:
+        """Carries out all broadcasts. Returns their reports in the same order."""
+        self._take(self._world.receive(self._world.now()))
+        while len(self._reports) < len(self._broadcasts):
+            now = self._world.now()
+            for number in [number for number, due_at in self._due_at.items() if due_at <= now]:
+                self._go_on(number)
+            while (begun := self._schedule.begin(self._world.now())) is not None:
+                self._begin(begun)
+            if self._due_at:
+                self._take(self._world.receive(min(self._due_at.values())))
+        self.current = None
+        # A signal that arrived while the last lines were written is still a stop.
+        self._take(self._world.receive(self._world.now()))
+        return tuple(self._reports[number] for number in range(len(self._broadcasts)))
+
+    # --- what to do ---------------------------------------------------------------------------
+
+    def _begin(self, number: int) -> None:
+        broadcast = self._broadcasts[number]
+        self.current = broadcast.name
+        self._logs[number].info(
+            "broadcast.started",
+            request_url=broadcast.url,
+            method=broadcast.method,
+            concurrency=broadcast.concurrency,
+            deadline_seconds=broadcast.deadline_seconds,
+        )
+        self._go_on(number)
+
+    def _go_on(self, number: int) -> None:
+        """Does what the ledger says, until it says to wait or that it is over."""
+        self.current = self._broadcasts[number].name
+        ledger = self._schedule.ledgers[number]
+        while True:
+            now = self._world.now()
+            step = ledger.next_step(now, self._schedule.room)
+            match step:
+                case Ask(ends_at):
+                    self._asked_at[number] = now
+                    self._world.ask(number, ends_at)
+                    ledger.record_question()
+                case Call(endpoints):
+                    self._world.call(number, endpoints)
+                    self._schedule.in_flight += len(endpoints)
+                    ledger.record_started(endpoints, now)
+                case Cut(reason):
+                    self._world.cut(number, reason)
+                    ledger.record_cut()
+                case Wait(until, reason):
+                    if reason in TOLD_WAITS and step != self._waits.get(number):
+                        seconds = until - now
+                        self._logs[number].info(
+                            "resolution.waiting", reason=reason, wait_seconds=seconds
+                        )
+                    self._waits[number] = step
+                    self._due_at[number] = until
+                    return
+                case Finish():
+                    report = ledger.report(now)
+                    _log_report(self._broadcasts[number], report, self._logs[number])
+                    self._reports[number] = report
+                    self._due_at.pop(number, None)
+                    return
+                case _:
+                    assert_never(step)
+
+    # --- what happened ------------------------------------------------------------------------
+
+    def _take(self, messages: Sequence[Message]) -> None:
+        """Books what arrived. Whose books changed goes on at once."""
+        for message in messages:
+            match message:
+                case Ended(number, outcome):
+                    self._schedule.in_flight -= 1
+                    self._ended(number, outcome)
+                    self._due_at[number] = -math.inf
+                case Answered(number, outcome):
+                    if number not in self._reports:  # else it is too late
+                        self._answered(number, outcome)
+                        self._due_at[number] = -math.inf
+                case StopSignal(number):
+                    self._stop(number)
+                    self._due_at = dict.fromkeys(self._due_at, -math.inf)
+        for number in self._due_at:  # who waits for others' calls to end
+            if self._schedule.ledgers[number].waits_for_room:
+                self._due_at[number] = -math.inf
+
+    def _stop(self, signal_number: int) -> None:
+        """The first signal leaves calls in flight the grace period, a second one cuts them."""
+        now = self._world.now()
+        if self.stop_signal is not None:
+            self._schedule.record_stop(now)
             return
-        records = "NXDOMAIN" if answer.rcode == "NXDOMAIN" else "NODATA"
-        text = f"{records}: no ready pods, or no such Service"
-        failure = ResolutionFailure(answer.qname, "no_pods", text)
-    write = log.error if isinstance(ledger.next_step(now), Finish) else log.warning
-    write(
-        "resolution.failed",
-        round=ledger.rounds,
-        qname=failure.qname,
-        error_type=failure.error_type,
-        error_message=failure.error_message,
-        duration_seconds=now - asked_at,
-    )
+        self.stop_signal = signal_number
+        self._schedule.record_stop(now + self._grace_seconds)
+        self._log.warning("shutdown.requested", signal=signal.Signals(signal_number).name)
+
+    def _ended(self, number: int, outcome: CallResult | Exception) -> None:
+        self.current = self._broadcasts[number].name
+        if isinstance(outcome, Exception):
+            raise outcome
+        ledger = self._schedule.ledgers[number]
+        booked = ledger.record_call(outcome, self._world.now())
+        _log_call(outcome, booked, ledger.rounds, self._logs[number])
+
+    def _answered(self, number: int, outcome: Answer | ResolutionFailure | Exception) -> None:
+        self.current = self._broadcasts[number].name
+        if isinstance(outcome, Exception):
+            raise outcome
+        ledger, log, now = self._schedule.ledgers[number], self._logs[number], self._world.now()
+        seconds = now - self._asked_at[number]
+        if isinstance(outcome, ResolutionFailure):
+            ledger.record_failure(outcome, now)
+            failure = outcome
+        else:
+            change = ledger.record_answer(outcome, now)
+            if not change.nobody:
+                log.info(
+                    "endpoints.resolved",
+                    round=ledger.rounds,
+                    qname=outcome.qname,
+                    endpoints=change.endpoints,
+                    newcomers=change.newcomers,
+                    left=change.left,
+                    ttl_seconds=outcome.ttl_seconds,
+                    newer=change.newer,
+                    duration_seconds=seconds,
+                )
+                return
+            records = "NXDOMAIN" if outcome.rcode == "NXDOMAIN" else "NODATA"
+            text = f"{records}: no ready pods, or no such Service"
+            failure = ResolutionFailure(outcome.qname, "no_pods", text)
+        over = isinstance(ledger.next_step(now, room=0), Finish)
+        write = log.error if over else log.warning
+        write(
+            "resolution.failed",
+            round=ledger.rounds,
+            qname=failure.qname,
+            error_type=failure.error_type,
+            error_message=failure.error_message,
+            duration_seconds=seconds,
+        )
 
 
 def _log_call(result: CallResult, booked: Booked, round_number: int, log: Log) -> None:

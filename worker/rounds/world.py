@@ -1,113 +1,125 @@
-"""The world as one broadcast meets it: the clock, DNS, calls in flight, and the stop signal.
+"""The world as the rounds meet it: the clock, DNS, calls in flight, stop signals, one mailbox.
 
-`broadcast` runs against a `World`; this is the real one. All of it is one thread's: ledger and log
-are never shared, and a signal meets no race.
+`run` runs against a `World`; this is the real one. Questions and calls go on in other threads, and
+everything that comes of them arrives in the mailbox of the main thread.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
+import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import NamedTuple, Protocol
 
-from worker.calls.call import Transport
-from worker.calls.loop import Call, Loop
-from worker.discovery.dns.lookup import Lookup
-from worker.model import Answer, Broadcast, CallResult, Endpoint, ResolutionFailure
-from worker.stop import Stop
+from worker.calls.call import Caller
+from worker.calls.loop import Ended
+from worker.calls.pool import Pool
+from worker.model import Answer, CallError, Endpoint, ResolutionFailure
+from worker.stop import StopSignal, start_thread
 
-URGENT_SECONDS = 0.05  # from a second signal to its effect, at most
+MAX_QUESTION_THREADS = 16
+
+
+class Answered(NamedTuple):
+    """A question is over. `number` is its broadcast's, counted from 0; an exception is a bug."""
+
+    number: int
+    outcome: Answer | ResolutionFailure | Exception
+
+
+Message = Answered | Ended | StopSignal
+Question = Callable[[], Answer | ResolutionFailure]
+Mailbox = SimpleQueue[Sequence[Message]]
 
 
 class World(Protocol):
-    """What `broadcast` needs of the world. Times are seconds of one monotonic clock."""
+    """What the rounds need of the world. Times are seconds of one monotonic clock.
+
+    `number` is a broadcast's place in the list, from 0. Nothing but `receive` waits.
+    """
 
     def now(self) -> float: ...
 
-    def stopped(self) -> bool:
-        """Whether a stop signal arrived."""
+    def ask(self, number: int, ends_at: float) -> None:
+        """Asks who the endpoints are. Answered arrives, by `ends_at` unless something hangs."""
 
-    def wait(self, seconds: float) -> None:
-        """Returns early at a stop signal."""
+    def call(self, number: int, endpoints: Sequence[Endpoint]) -> None:
+        """Starts a call to each endpoint. Ended arrives for each."""
 
-    def ask(self, ends_at: float) -> Answer | ResolutionFailure:
-        """Resolves the Service's name. Raises Stopped."""
+    def cut(self, number: int, error_type: CallError) -> None:
+        """Ends the broadcast's calls in flight, which fail so unless their answer has arrived."""
 
-    def calls(self, endpoints: Sequence[Endpoint], ends_at: float) -> Iterator[CallResult]:
-        """Calls the endpoints, at most `concurrency` at once; yields each result when it is there.
+    def receive(self, until: float) -> Sequence[Message]:
+        """What has arrived, in order. Waits for something, but not past `until`."""
 
-        No call starts after `ends_at` or a stop signal.
-        """
+
+Lookup = Callable[[float], Answer | ResolutionFailure]  # blocks until that time at most
 
 
 class LiveWorld:
-    """Real sockets in real time. `on_stop` is told once, by the first who notices the signal."""
+    """Real sockets in real time. `lookups` and `callers` are by the broadcast's number."""
 
     def __init__(
-        self,
-        broadcast: Broadcast,
-        lookup: Lookup,
-        transport: Transport,
-        stop: Stop,
-        grace_seconds: float,
-        on_stop: Callable[[int], None],
+        self, lookups: Sequence[Lookup], callers: Sequence[Caller], mailbox: Mailbox
     ) -> None:
-        self._broadcast = broadcast
-        self._lookup = lookup
-        self._transport = transport
-        self._stop = stop
-        self._grace_seconds = grace_seconds
-        self._on_stop = on_stop
-        self._next_start_at = 0.0  # `stagger` holds across rounds
+        self._lookups = lookups
+        self._callers = callers
+        self._mailbox = mailbox
+        self._questions = Questions(mailbox)
+        self._pool = Pool(mailbox.put)
 
     def now(self) -> float:
         return time.monotonic()
 
-    def stopped(self) -> bool:
-        if self._stop.requested and not self._stop.noticed:
-            self._stop.noticed = True
-            self._on_stop(self._stop.signals[0])
-        return self._stop.requested
+    def ask(self, number: int, ends_at: float) -> None:
+        self._questions.ask(number, lambda: self._lookups[number](ends_at))
 
-    def wait(self, seconds: float) -> None:
-        self._stop.wait(seconds)
+    def call(self, number: int, endpoints: Sequence[Endpoint]) -> None:
+        call = self._callers[number].call
+        # The span id needs to be unlikely, not secret: os.urandom is slower.
+        calls = [call(endpoint, f"{random.getrandbits(64):016x}") for endpoint in endpoints]
+        self._pool.start(number, calls)
 
-    def ask(self, ends_at: float) -> Answer | ResolutionFailure:
-        return self._lookup.ask(ends_at)
+    def cut(self, number: int, error_type: CallError) -> None:
+        self._pool.cut(number, error_type)
 
-    def calls(self, endpoints: Sequence[Endpoint], ends_at: float) -> Iterator[CallResult]:
-        """As World.calls. At a stop signal, calls in flight get the grace period, then are cut."""
-        todo = deque(endpoints)
-        with closing(Loop(self._stop.fileno())) as loop:
-            while not self._stop.requested:
-                now = time.monotonic()
-                if now >= ends_at:
-                    todo.clear()
-                if not todo and not len(loop):
-                    break
-                if not todo or len(loop) == self._broadcast.concurrency:
-                    yield from loop.run(math.inf)
-                elif now < self._next_start_at:
-                    yield from loop.run(min(self._next_start_at, ends_at))
-                else:
-                    self._next_start_at = now + self._broadcast.stagger_seconds
-                    if result := loop.start(self._call(todo.popleft())):
-                        yield result
-            if self._stop.requested:
-                yield from self._end(loop)
+    def receive(self, until: float) -> Sequence[Message]:
+        messages: list[Message] = []
+        timeout = max(until - time.monotonic(), 0.0) if until < math.inf else None
+        with contextlib.suppress(Empty):
+            messages += self._mailbox.get(timeout=timeout)
+            while True:
+                messages += self._mailbox.get_nowait()
+        return messages
 
-    def _call(self, endpoint: Endpoint) -> Call:
-        span_id = f"{random.getrandbits(64):016x}"  # os.urandom is slower
-        return self._transport.call(endpoint, span_id)
 
-    def _end(self, loop: Loop) -> Iterator[CallResult]:
-        self.stopped()  # which may log it: no call starts after that line
-        loop.forget_stop()
-        cut_at = time.monotonic() + self._grace_seconds
-        while len(loop) and not self._stop.urgent and (now := time.monotonic()) < cut_at:
-            yield from loop.run(min(cut_at, now + URGENT_SECONDS))
-        yield from loop.cut()
+class Questions:
+    """Blocking questions, each in a daemon thread, at most 16 at once; the others wait."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._todo: SimpleQueue[tuple[int, Question]] = SimpleQueue()
+        self._threads = 0
+        self._idle = threading.Semaphore(0)
+
+    def ask(self, number: int, question: Question) -> None:
+        """Answered arrives in the mailbox. `number` is the broadcast's."""
+        self._todo.put((number, question))
+        if not self._idle.acquire(blocking=False) and self._threads < MAX_QUESTION_THREADS:
+            self._threads += 1
+            start_thread(self._answer)
+
+    def _answer(self) -> None:
+        while True:
+            number, question = self._todo.get()
+            outcome: Answer | ResolutionFailure | Exception
+            try:
+                outcome = question()
+            except Exception as error:  # noqa: BLE001 - a bug ends the run, in the main thread
+                outcome = error
+            self._idle.release()
+            self._mailbox.put([Answered(number, outcome)])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.log.setup import Event, Sink, console_line
+from worker.stop import start_thread
 from worker.terminal.console import Excerpt, Progress, View, details, table
 
 FRAME_SECONDS = 0.1
@@ -60,11 +60,7 @@ class Screen:
         self._drawn: object = None  # the live part on the terminal, and the terminal's size
         self._changing = threading.Lock()  # held while the view or what is above changes
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._draw_until_over, daemon=True)
-        # Signals are for the main thread: one that this thread received would not wake it up.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-        self._thread.start()
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        self._thread = start_thread(self._draw_until_over)
 
     def show(self, event: Event, passes: bool) -> None:
         """Takes in the event. Returns at once, except for `run.finished`, which is drawn first."""

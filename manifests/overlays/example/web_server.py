@@ -1,7 +1,7 @@
 """A web server that caches its page, and empties the cache when /clear-caches is called.
 
-It keeps the run ids of the requests that cleared it (the trace id of `traceparent`). /runs shows
-them, and when the pod ends they become its termination message.
+It keeps the run ids of the requests that cleared it (the trace id in `traceparent`). /runs shows
+them. When the pod ends, they become its termination message.
 """
 
 import http.server
@@ -15,8 +15,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-KEPT_RUNS = 100  # a termination message has 4,096 bytes
-# What /clear-caches answers, to see a broadcast fail:
+KEPT_RUNS = 100  # a termination message holds at most 4,096 bytes
+# The status that /clear-caches answers with. To see a broadcast fail:
 # kubectl set env deployment/web-server STATUS=500
 STATUS = int(os.environ.get("STATUS", "200"))
 
@@ -57,7 +57,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """The probes would fill the log."""
+        """Does not log requests: the probes would fill the log."""
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -125,7 +125,7 @@ def test_a_mangled_dns_answer(
         attempts=1,
     )
     began_at = time.monotonic()
-    result = Lookup("web.example.", "ipv4", conf, Stop()).ask(began_at + DNS_SECONDS)
+    result = Lookup("web.example.", 8080, "ipv4", conf).ask(began_at + DNS_SECONDS)
     assert isinstance(result, (Answer, ResolutionFailure))
     assert time.monotonic() - began_at < TIMEOUT_SECONDS + 2
 

@@ -37,9 +37,9 @@ def pod(number: int) -> Endpoint:
 
 def answer(at: float, *pods: int, ttl: int = 5) -> Answer:
     """An answer that arrived at once."""
-    addresses = tuple(pod(number).address for number in pods)
+    endpoints = tuple(pod(number) for number in pods)
     rcode: Any = "NOERROR" if pods else "NXDOMAIN"
-    return Answer("web.shop.svc.cluster.local", addresses, ttl, at + ttl, at + ttl, rcode)
+    return Answer("web.shop.svc.cluster.local", endpoints, ttl, at + ttl, at + ttl, rcode)
 
 
 def result(number: int, error_type: CallError | None = None, **fields: Any) -> CallResult:

@@ -20,7 +20,7 @@ def live_world(pods: Pods, stop: Stop, on_stop: Callable[[int], None]) -> LiveWo
     entry = Broadcast("clear", f"http://web:{pods.port}/", False, "web", pods.port)
     return LiveWorld(
         entry,
-        Lookup(entry.host, "auto", ResolvConf(), stop),
+        Lookup(entry.host, entry.port, "auto", ResolvConf()),
         Transport(entry, trace_id="0" * 32),
         stop,
         grace_seconds=60,

@@ -1,11 +1,13 @@
-"""resolv.conf -> which servers to ask, and which names. Pure; `discovery` does the asking.
+"""resolv.conf -> which servers to ask, and for which names. Pure: `resolver` asks them.
 
-Honoured as resolv.conf(5) has it, limits included; dnspython does not read all of it.
+Options and limits are those of resolv.conf(5), of which dnspython supports only a part.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+from worker.model import Endpoint
 
 MAX_NAMESERVERS = 3  # MAXNS
 MAX_NDOTS = 15
@@ -15,21 +17,17 @@ DNS_PORT = 53
 
 
 class Nameserver(NamedTuple):
-    """A numeric address and a port."""
+    """A numeric IP address and a port."""
 
     address: str
     port: int = DNS_PORT
 
     def __str__(self) -> str:
-        return (
-            f"[{self.address}]:{self.port}"
-            if ":" in self.address
-            else f"{self.address}:{self.port}"
-        )
+        return str(Endpoint(self.address, self.port))
 
 
 class ResolvConf(NamedTuple):
-    """The defaults are those of a file that says nothing."""
+    """What a resolv.conf says. The defaults apply to what it does not mention."""
 
     nameservers: tuple[Nameserver, ...] = (Nameserver("127.0.0.1"),)
     search: tuple[str, ...] = ()
@@ -41,7 +39,7 @@ class ResolvConf(NamedTuple):
 
 
 def parse(text: str) -> ResolvConf:
-    """Reads a resolv.conf. What it does not know it passes over, as the C library does."""
+    """Reads the text of a resolv.conf. Ignores what it does not know, as the C library does."""
     nameservers: list[Nameserver] = []
     conf = ResolvConf()
     for line in text.splitlines():
@@ -85,10 +83,10 @@ def _with_option(conf: ResolvConf, option: str) -> ResolvConf:
 
 
 def candidates(host: str, conf: ResolvConf) -> tuple[str, ...]:
-    """The absolute names to try for `host`, in order, each with its trailing dot.
+    """Returns the absolute names to try for `host`, in order, each with its trailing dot.
 
-    Where the search list shows a cluster zone (a suffix `svc.ZONE`), names outside it are left
-    out: the name of an empty Service must not be looked up, and called, at somebody else's.
+    If the search list contains a suffix `svc.ZONE`, only names inside ZONE are tried: when a
+    Service has no pods, its name must not be completed to one that belongs to somebody else.
     https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/
     """
     if host.endswith("."):

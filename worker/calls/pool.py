@@ -1,0 +1,67 @@
+"""A few threads that make HTTP calls, each of which keeps many calls in flight."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from worker.calls.loop import Call, Ended, Loop
+from worker.model import CallError
+
+MAX_THREADS = 4
+CGROUP = Path("/sys/fs/cgroup")
+
+
+class Pool:
+    """Gives calls to the thread that has the fewest. For one thread alone to use.
+
+    What has ended arrives at `post`, which the pool's threads call.
+    """
+
+    def __init__(self, post: Callable[[list[Ended]], None]) -> None:
+        self._post = post
+        self._size = thread_count(len(os.sched_getaffinity(0)), cpu_quota(CGROUP))
+        self._loops: list[Loop] = []
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls are started and not over."""
+        return sum(loop.in_flight for loop in self._loops)
+
+    def start(self, number: int, calls: Sequence[Call]) -> None:
+        """Starts the calls soon. `number` is their broadcast's."""
+        while len(self._loops) < min(self._size, self.in_flight + len(calls)):
+            self._loops.append(Loop(self._post))
+        share = math.ceil(len(calls) / len(self._loops))
+        for first in range(0, len(calls), share):
+            loop = min(self._loops, key=lambda loop: loop.in_flight)
+            loop.start(number, calls[first : first + share])
+
+    def cut(self, number: int, error_type: CallError) -> None:
+        """Ends all calls of this broadcast at once, each as a failure of this type."""
+        for loop in self._loops:
+            loop.cut(number, error_type)
+
+
+def thread_count(processors: int, quota: float | None) -> int:
+    """How many threads are of use: the processors that the container may use, at most 4."""
+    allowed = min(processors, quota or processors)
+    return max(1, min(MAX_THREADS, int(allowed)))
+
+
+def cpu_quota(cgroup: Path) -> float | None:
+    """How many processors a container may use, by the files of its cgroup; None: no limit.
+
+    https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files, and version 1.
+    """
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except OSError:
+        try:
+            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
+            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    return int(quota) / int(period) if quota.isdigit() else None

@@ -1,0 +1,218 @@
+"""The command `run`: from `run.started` to `run.finished`, whatever happens between them."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from worker import __version__
+from worker.calls.call import Caller
+from worker.commands.loading import load, resolv_conf
+from worker.config.yaml import ConfigError, ConfigInvalid
+from worker.discovery.dns.lookup import Lookup
+from worker.log.setup import (
+    LEVELS,
+    Display,
+    Event,
+    Log,
+    LogFormat,
+    Masker,
+    Sink,
+    configure,
+    summary_line,
+)
+from worker.model import Broadcast, Config, RunReport
+from worker.options import Options, log_format_wanted
+from worker.report import outcome
+from worker.rounds.run import Rounds
+from worker.rounds.world import LiveWorld
+from worker.stop import Stop
+from worker.terminal import excerpt
+from worker.terminal.console import Lines
+
+STDOUT, STDERR = 1, 2
+# The downward API's: on every line, so that an alert needs no shipper's labels to say whose it is …
+LINE_FIELDS = {"worker_namespace": "POD_NAMESPACE", "worker_job": "JOB_NAME"}
+# … and in run.started.
+START_FIELDS = {"worker_pod": "POD_NAME", "worker_node": "NODE_NAME"}
+
+
+class Run:
+    """One run. `environment`: the process's; `stop`: the stop signals and the mailbox."""
+
+    def __init__(self, options: Options, environment: Mapping[str, str], stop: Stop) -> None:
+        self._options = options
+        self._environment = environment
+        self._stop = stop
+        self._sink = Sink(STDOUT, stop)
+        self._run_id = os.urandom(16).hex()  # also the trace id of its calls
+        self._started_at = time.monotonic()
+        self._masker = Masker(())
+        self._rounds: Rounds | None = None  # once the configuration is loaded
+        self._log_format = _log_format(options.log_format)
+        self._display = _display(self._sink, self._log_format, environment)
+        self._log = self._configure()
+
+    def main(self) -> int:
+        """Returns the exit code."""
+        try:
+            run = self._broadcast_all(self._load())
+            level, summary = outcome.run_level(run), outcome.summary(run)
+        except ConfigInvalid as invalid:
+            level, summary = "error", self._report_invalid(invalid)
+        except Exception as error:  # noqa: BLE001 - the boundary: a bug becomes an exit code here
+            level, summary = "error", self._report_crash(error)
+        self._log.log(LEVELS[level], "run.finished", **summary)
+        self._write_termination_log(summary)
+        if self._sink.lost:
+            # Not by print, which waits for whoever stopped the terminal, and fails if it is gone.
+            Sink(STDERR, self._stop).write(b"the log could not be written to standard output\n")
+            return int(summary["exit_code"]) or outcome.EXIT_BUG
+        return int(summary["exit_code"])
+
+    def _configure(self) -> Log:
+        level = self._options.log_level
+        log = configure(self._sink, self._log_format, level, self._masker, self._display)
+        return log.bind(run_id=self._run_id, **_given(LINE_FIELDS, self._environment))
+
+    def _load(self) -> Config:
+        loaded = load(self._options, self._environment)
+        self._masker = Masker(loaded.secrets)
+        self._log = self._configure()
+        return loaded
+
+    def _broadcast_all(self, loaded: Config) -> RunReport:
+        self._log.info(
+            "run.started",
+            version=__version__,
+            config_files=", ".join(loaded.files),
+            broadcasts=len(loaded.broadcasts),
+            **_given(START_FIELDS, self._environment),
+        )
+        deadline_seconds = self._options.deadline_seconds
+        self._rounds = Rounds(
+            loaded.broadcasts,
+            self._world(loaded),
+            self._log,
+            grace_seconds=self._options.grace_seconds,
+            sequential=self._options.sequential,
+            deadline_at=self._started_at + deadline_seconds if deadline_seconds else math.inf,
+        )
+        reports = self._rounds.run()
+        duration_seconds = time.monotonic() - self._started_at
+        return RunReport(reports, duration_seconds, self._rounds.stop_signal)
+
+    def _world(self, loaded: Config) -> LiveWorld:
+        conf = resolv_conf(self._options)
+        lookups = [Lookup(b.host, b.port, b.ip_family, conf).ask for b in loaded.broadcasts]
+        callers = [self._caller(entry, loaded) for entry in loaded.broadcasts]
+        return LiveWorld(lookups, callers, self._stop.mailbox)
+
+    def _caller(self, entry: Broadcast, loaded: Config) -> Caller:
+        from worker.config.tls import tls_context
+
+        context = tls_context(entry.tls) if entry.https else None
+        return Caller(entry, self._run_id, context)
+
+    def _report_invalid(self, invalid: ConfigInvalid) -> dict[str, Any]:
+        for error in invalid.errors:
+            self._log.error(
+                "config.invalid",
+                config_file=error.file,
+                line=error.line,
+                column=error.column,
+                key=error.key or None,
+                error_message=error.message,
+            )
+        return self._failure(outcome.EXIT_USAGE, f"configuration: {invalid.errors[0]}")
+
+    def _report_crash(self, error: Exception) -> dict[str, Any]:
+        error_type = type(error).__name__
+        message = str(error) if self._rounds else "not shown, since the secrets are not known yet"
+        self._log.error(
+            "run.crashed",
+            broadcast=self._rounds.current if self._rounds else None,
+            error_type=error_type,
+            error_message=message,
+            stack=stack(error),
+        )
+        return self._failure(outcome.EXIT_BUG, f"{error_type}: {message}")
+
+    def _failure(self, exit_code: int, error_message: str) -> dict[str, Any]:
+        return {
+            "outcome": "failed",
+            "exit_code": exit_code,
+            "error_message": error_message,
+            "duration_seconds": time.monotonic() - self._started_at,
+        }
+
+    def _write_termination_log(self, summary: dict[str, Any]) -> None:
+        """For `kubectl describe pod`. The kubelet creates the file; elsewhere there is none.
+
+        https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
+        """
+        try:
+            descriptor = os.open(self._options.termination_log, os.O_WRONLY | os.O_TRUNC)
+        except OSError:
+            return
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(summary_line(summary | {"run_id": self._run_id}, self._masker))
+
+
+def log_usage_error(
+    message: str, arguments: Sequence[str], environment: Mapping[str, str], stop: Stop
+) -> None:
+    """A run that cannot begin has a last line too: alerts may wait for it."""
+    log_format = _log_format(log_format_wanted(arguments, environment))
+    log = configure(Sink(STDOUT, stop), log_format, "info", Masker(()))
+    log.bind(**_given(LINE_FIELDS, environment)).error(
+        "run.finished",
+        run_id=os.urandom(16).hex(),
+        outcome="failed",
+        exit_code=outcome.EXIT_USAGE,
+        error_message=message,
+    )
+
+
+def stack(error: Exception) -> str:
+    """Where it happened, without values."""
+    return "".join(traceback.format_tb(error.__traceback__))
+
+
+def _given(fields: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
+    return {field: environment[name] for field, name in fields.items() if environment.get(name)}
+
+
+def _log_format(wanted: LogFormat | None) -> LogFormat:
+    return wanted or ("console" if os.isatty(STDOUT) else "json")
+
+
+def _display(sink: Sink, log_format: LogFormat, environment: Mapping[str, str]) -> Display | None:
+    """What shows the run to a person, if one is to see it."""
+    if log_format != "console":
+        return None
+    if not os.isatty(STDOUT):
+        return Lines(sink)
+    if environment.get("TERM", "") in {"", "dumb", "unknown"}:
+        return Lines(sink, _excerpt)
+    try:
+        from worker.terminal.screen import Screen  # takes a tenth of a second, and may lack rich
+    except ImportError:
+        return Lines(sink, _excerpt)
+    return Screen(sink, STDOUT, _excerpt)
+
+
+def _excerpt(event: Event) -> str:
+    """Of a config.invalid event, for a person at a terminal."""
+    file, line, column = (event.get(name) for name in ("config_file", "line", "column"))
+    error = ConfigError(file, line, column, event.get("key", ""), event["error_message"])
+    return excerpt.below(error, columns(STDOUT))
+
+
+def columns(terminal: int) -> int:
+    """How wide the terminal is. Some say that they are 0 wide."""
+    return os.get_terminal_size(terminal).columns or 80

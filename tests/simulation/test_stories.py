@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from tests.simulation.cluster import Behaviour, Cache, DnsError, Fault, History, PodState
+from tests.simulation.cluster import Behaviour, Cache, DnsError, Fault, History, PodState, Scenario
 from tests.simulation.test_promise import BROADCASTS, check, run
 from worker.model import Broadcast
 
@@ -106,10 +106,11 @@ class Cluster(RuleBasedStateMachine):
             pods=tuple(map(tuple, self.lives)),
             caches=(self.cache,),
             faults=tuple(self.faults),
-            stop_at=self.stop_at,
-            stop_again_at=self.stop_again_at,
         )
-        check(*run(self.entry, history))
+        scenario = Scenario(
+            ((self.entry, history),), stop_at=self.stop_at, stop_again_at=self.stop_again_at
+        )
+        check(*run(scenario))
 
     def _change(self, pod: int, **changes: object) -> None:
         life = self.lives[pod]

@@ -12,7 +12,7 @@ from tests.events import judge, page, values
 from tests.events.table import BY_NAME, EVENTS, Event
 from worker.log.setup import MESSAGES
 from worker.model import CallError, Outcome, Reason, ResolutionError
-from worker.rounds.ledger import WaitReason
+from worker.rounds.steps import WaitReason
 
 
 def words(alias: Any) -> set[str]:

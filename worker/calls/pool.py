@@ -17,22 +17,23 @@ CGROUP = Path("/sys/fs/cgroup")
 class Pool:
     """Gives calls to the thread that has the fewest. For one thread alone to use.
 
-    What has ended arrives at `post`, which the pool's threads call.
+    What has ended arrives at `post`, which the pool's threads call. `size`: how many threads there
+    are at most; a thread starts when there are calls for it.
     """
 
-    def __init__(self, post: Callable[[list[Ended]], None]) -> None:
+    def __init__(self, post: Callable[[list[Ended]], None], size: int) -> None:
         self._post = post
-        self._size = thread_count(len(os.sched_getaffinity(0)), cpu_quota(CGROUP))
+        self._size = size
         self._loops: list[Loop] = []
 
     @property
-    def in_flight(self) -> int:
-        """How many calls are started and not over."""
-        return sum(loop.in_flight for loop in self._loops)
+    def loads(self) -> list[int]:
+        """How many calls each thread has in flight."""
+        return [loop.in_flight for loop in self._loops]
 
     def start(self, number: int, calls: Sequence[Call]) -> None:
         """Starts the calls soon. `number` is their broadcast's."""
-        while len(self._loops) < min(self._size, self.in_flight + len(calls)):
+        while len(self._loops) < min(self._size, sum(self.loads) + len(calls)):
             self._loops.append(Loop(self._post))
         share = math.ceil(len(calls) / len(self._loops))
         for first in range(0, len(calls), share):
@@ -45,8 +46,13 @@ class Pool:
             loop.cut(number, error_type)
 
 
+def pool_size() -> int:
+    """How many threads a pool of this process should have."""
+    return thread_count(len(os.sched_getaffinity(0)), cpu_quota(CGROUP))
+
+
 def thread_count(processors: int, quota: float | None) -> int:
-    """How many threads are of use: the processors that the container may use, at most 4."""
+    """How many threads are of use: as many as the container may use processors, at most 4."""
     allowed = min(processors, quota or processors)
     return max(1, min(MAX_THREADS, int(allowed)))
 

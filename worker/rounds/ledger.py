@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from worker.model import (
     Answer,
@@ -25,10 +25,7 @@ from worker.model import (
     ResolutionFailure,
     Verdict,
 )
-
-Ending = Literal["confirmed", "settle", "deadline", "stopped", "not_headless"]
-WaitReason = Literal["question", "calls", "backoff", "cached_answer", "min_pods", "no_answer"]
-CutReason = Literal["deadline", "cancelled"]
+from worker.rounds.steps import Ask, Call, Cut, CutReason, Ending, Finish, Step, Wait, WaitReason
 
 # A cache counts whole seconds: two answers closer than this may be one copy (RFC 1035, 3.2.1).
 TTL_ROUNDING_SECONDS = 1.0
@@ -47,40 +44,6 @@ NOT_ACCEPTED: frozenset[CallError] = frozenset(
 )
 
 
-class Ask(NamedTuple):
-    """Ask who the endpoints are, then `record_question`. No answer after `ends_at` is of use."""
-
-    ends_at: float
-
-
-class Call(NamedTuple):
-    """Start a call to each of these endpoints, then `record_started`."""
-
-    endpoints: tuple[Endpoint, ...]
-
-
-class Cut(NamedTuple):
-    """End the calls in flight at once, as failures of this kind, then `record_cut`."""
-
-    reason: CutReason
-
-
-class Wait(NamedTuple):
-    """Do nothing before `until`, unless something happens earlier."""
-
-    until: float
-    reason: WaitReason
-
-
-class Finish(NamedTuple):
-    """It is over."""
-
-    ending: Ending
-
-
-Step = Ask | Call | Cut | Wait | Finish
-
-
 class Change(NamedTuple):
     """How an answer differs from the one before; `newer` than the one the calls were made from."""
 
@@ -92,7 +55,7 @@ class Change(NamedTuple):
 
 
 class Booked(NamedTuple):
-    """A call's attempt number, from 1, and the seconds until the next call, if there will be one."""
+    """A call's attempt number, from 1, and the seconds until the next call, if one will come."""
 
     attempt: int
     retry_in_seconds: float | None

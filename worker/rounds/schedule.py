@@ -17,7 +17,7 @@ class Schedule:
 
     The next begins when the one before has made its first call to every endpoint of its first
     answer, or had no such answer; with `sequential`, when the one before is finished. Once the run
-    is stopped or `deadline_at` is over, all begin at once, to report that they were not carried out.
+    is stopped or `deadline_at` is over, all begin, to report that they were not carried out.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Schedule:
 
     @property
     def room(self) -> int:
-        """How many calls may start now: the run has no more in flight than its largest broadcast."""
+        """How many calls may start: the run has no more in flight than its largest broadcast may."""
         return self._most_in_flight - self.in_flight
 
     def record_stop(self, cut_at: float) -> None:

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 from worker.calls.call import Caller
 from worker.calls.loop import Ended
-from worker.calls.pool import Pool
+from worker.calls.pool import Pool, pool_size
 from worker.model import Answer, CallError, Endpoint, ResolutionFailure
 from worker.stop import StopSignal, start_thread
 
@@ -70,7 +70,7 @@ class LiveWorld:
         self._callers = callers
         self._mailbox = mailbox
         self._questions = Questions(mailbox)
-        self._pool = Pool(mailbox.put)
+        self._pool = Pool(mailbox.put, pool_size())
 
     def now(self) -> float:
         return time.monotonic()

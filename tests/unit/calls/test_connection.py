@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import socket
 import threading
 import time
@@ -11,10 +10,9 @@ from contextlib import closing
 
 import pytest
 
+from tests.loopback import calling
 from worker.calls.connection import Connection
-from worker.calls.loop import Loop
 from worker.model import CallResult, Endpoint
-from worker.stop import Stop
 
 MUCH = b"x" * 16 * 1024 * 1024  # more than the kernel keeps for a reader that does not read
 
@@ -32,12 +30,7 @@ def send(listener: socket.socket, ends_at: float) -> CallResult:
                 return CallResult(endpoint, "", 0.0, error_type="timeout")
         return CallResult(endpoint, "", 0.0)
 
-    with closing(Loop(Stop().fileno())) as loop:
-        result = loop.start(call())
-        while len(loop):
-            (result,) = list(loop.run(math.inf)) or (None,)
-    assert result
-    return result
+    return calling.make(call())
 
 
 def test_more_than_fits_is_sent_as_the_other_side_reads() -> None:
@@ -85,13 +78,11 @@ def connect(to_do: Callable[[socket.socket], None]) -> str:
     with (
         socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
         socket.create_connection(listener.getsockname()),  # which takes up the backlog
-        closing(Loop(Stop().fileno())) as loop,
     ):
         endpoint = Endpoint(*listener.getsockname())
-        assert loop.start(call()) is None
+        calling.start(call())
         to_do(listener)
-        (result,) = loop.run(math.inf)
-    return result.error_message or ""
+        return calling.ended().error_message or ""
 
 
 def test_a_connection_that_takes_its_time_is_waited_for() -> None:

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.loopback import calling
 from tests.loopback.nameserver import Nameserver
 from tests.loopback.pods import Pods, raw
-from worker.calls.call import Transport
-from worker.calls.loop import Loop
+from worker.calls.call import Caller
 from worker.calls.request import prepare
 from worker.config.load import load
 from worker.config.yaml import ConfigError, ConfigInvalid
 from worker.discovery.dns.lookup import Lookup
 from worker.discovery.dns.resolvconf import Nameserver as Server
 from worker.discovery.dns.resolvconf import ResolvConf, candidates, parse
-from worker.model import Answer, Broadcast, CallResult, Endpoint, ResolutionFailure
-from worker.stop import Stop
+from worker.model import Answer, Broadcast, Endpoint, ResolutionFailure
 
 TIMEOUT_SECONDS = 0.3
 DNS_SECONDS = 0.1
@@ -181,14 +178,8 @@ def test_any_bytes_are_a_response_or_a_failure(pods: Pods, data: bytes) -> None:
         log_response=True,
     )
     began_at = time.monotonic()
-    call = Transport(broadcast, trace_id="0" * 32).call(
-        Endpoint(pods.addresses[0], pods.port), span_id="0" * 16
-    )
-    with closing(Loop(Stop().fileno())) as loop:
-        result = loop.start(call)
-        while len(loop):
-            (result,) = list(loop.run(math.inf)) or (None,)
-    assert isinstance(result, CallResult)
+    call = Caller(broadcast, "0" * 32, tls_context=None).call
+    result = calling.make(call(Endpoint(pods.addresses[0], pods.port), span_id="0" * 16))
     assert len(result.response_body or b"") <= MAX_BODY_BYTES
     assert result.error_type in {None, "protocol", "status", "redirect", "connection_reset"}
     assert time.monotonic() - began_at < TIMEOUT_SECONDS + 2

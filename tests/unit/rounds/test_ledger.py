@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -15,19 +16,19 @@ from worker.model import (
     ResolutionFailure,
 )
 from worker.rounds.ledger import (
-    Ask,
+    LATE_ANSWER_SECONDS,
     Booked,
-    Call,
     Change,
-    Finish,
     Ledger,
-    Wait,
     backoff_seconds,
     is_newer,
     is_retried,
 )
+from worker.rounds.steps import Ask, Call, Cut, Finish, Step, Wait
 
 BROADCAST = Broadcast(name="clear", url="http://web:8080/clear", https=False, host="web", port=8080)
+ROOM = 1000  # for calls of the whole run
+ASK = Ask(ends_at=BROADCAST.deadline_seconds)
 SERVFAIL = ResolutionFailure("web.shop.svc.cluster.local", "dns_servfail", "10.0.0.10 answered")
 
 
@@ -52,19 +53,31 @@ def ledger(now: float = 0.0, **changes: Any) -> Ledger:
     return Ledger(BROADCAST._replace(**changes), now)
 
 
+def step(book: Ledger, now: float, room: int = ROOM) -> Step:
+    return book.next_step(now, room)
+
+
+def start(book: Ledger, now: float, *pods: int, room: int = ROOM) -> None:
+    """Starts the calls that the ledger wants started, which are to be these."""
+    wanted = step(book, now, room)
+    assert wanted == Call(tuple(map(pod, pods)))
+    assert isinstance(wanted, Call)
+    book.record_started(wanted.endpoints, now)
+
+
 def call(book: Ledger, now: float, *results: CallResult) -> None:
     """One round of calls."""
-    step = book.next_step(now)
-    assert step == Call(tuple(r.endpoint for r in results))
+    start(book, now, *(int(r.endpoint.address.rpartition(".")[2]) for r in results))
     for each in results:
         book.record_call(each, now)
-    book.end_round(now)
+    step(book, now)
 
 
-def waiting(book: Ledger, now: float) -> tuple[float, str]:
-    step = book.next_step(now)
-    assert isinstance(step, Wait)
-    return round(step.seconds, 6), step.reason
+def waiting(book: Ledger, now: float, room: int = ROOM) -> tuple[float, str]:
+    """For how long, and why."""
+    wait = step(book, now, room)
+    assert isinstance(wait, Wait)
+    return round(wait.until - now, 6), wait.reason
 
 
 def verdicts(book: Ledger, now: float) -> list[tuple[str, str, str | None, bool]]:
@@ -117,7 +130,7 @@ def test_ttl_0_is_newer_where_no_other_ttl_was_ever_seen() -> None:
 
 
 def test_the_first_thing_is_to_ask() -> None:
-    assert ledger().next_step(0) == Ask()
+    assert step(ledger(), 0) == ASK
 
 
 def test_all_acknowledge_and_a_newer_answer_confirms_it() -> None:
@@ -125,9 +138,9 @@ def test_all_acknowledge_and_a_newer_answer_confirms_it() -> None:
     assert book.record_answer(answer(0, 1, 2), 0) == Change(2, 2, 0, None, nobody=False)
     call(book, 0.1, result(1), result(2))
     assert waiting(book, 0.1) == (0.92, "cached_answer")
-    assert book.next_step(1.02) == Ask()
+    assert step(book, 1.02) == ASK
     assert book.record_answer(answer(1.02, 1, 2), 1.02) == Change(2, 0, 0, True, nobody=False)
-    assert book.next_step(1.02) == Finish("confirmed")
+    assert step(book, 1.02) == Finish("confirmed")
     report = book.report(1.02)
     assert (report.outcome, report.reason, report.confirmed) == ("complete", None, True)
     assert (report.rounds, report.calls, report.duration_seconds) == (2, 2, 1.02)
@@ -139,7 +152,7 @@ def test_a_cached_copy_is_waited_out_until_it_expires() -> None:
     call(book, 0, result(1))
     book.record_answer(answer(1.02, 1, ttl=18), 1.02)
     assert waiting(book, 1.02) == (19.02, "cached_answer")
-    assert book.next_step(20.04) == Ask()
+    assert step(book, 20.04) == ASK
 
 
 def test_a_newcomer_is_called_and_nobody_twice() -> None:
@@ -150,7 +163,7 @@ def test_a_newcomer_is_called_and_nobody_twice() -> None:
     call(book, 1.1, result(2))
     assert waiting(book, 1.1) == (1.02, "cached_answer")
     book.record_answer(answer(2.2, 1, 2), 2.2)
-    assert book.next_step(2.2) == Finish("confirmed")
+    assert step(book, 2.2) == Finish("confirmed")
 
 
 def test_the_copy_of_a_later_expiring_answer_does_not_confirm_calls_from_an_earlier_one() -> None:
@@ -160,7 +173,7 @@ def test_the_copy_of_a_later_expiring_answer_does_not_confirm_calls_from_an_earl
     book.record_answer(answer(1.1, 1, 2, ttl=4), 1.1)  # another replica's copy
     call(book, 1.1, result(2))
     assert book.record_answer(answer(2.2, 1, ttl=27), 2.2).newer is False  # the first copy again
-    assert isinstance(book.next_step(2.2), Wait)
+    assert isinstance(step(book, 2.2), Wait)
 
 
 # --- retries ----------------------------------------------------------------------------------
@@ -169,31 +182,30 @@ def test_the_copy_of_a_later_expiring_answer_does_not_confirm_calls_from_an_earl
 def test_a_failure_is_called_again_after_the_backoff_and_a_new_answer() -> None:
     book = ledger()
     book.record_answer(answer(0, 1, 2), 0)
-    assert book.next_step(0) == Call((pod(1), pod(2)))
+    start(book, 0, 1, 2)
     assert book.record_call(result(1), 0) == Booked(1, None)
     assert book.record_call(result(2, "status", status_code=503), 0) == Booked(1, 1.0)
-    book.end_round(0.5)
-    assert book.next_step(0.5) == Wait(0.5, "backoff")
-    assert book.next_step(1.0) == Ask()
+    assert waiting(book, 0.5) == (0.5, "backoff")
+    assert step(book, 1.0) == ASK
     book.record_answer(answer(1.0, 1, 2), 1.0)
     call(book, 1.0, result(2))
     book.record_answer(answer(2.1, 1, 2), 2.1)
-    assert book.next_step(2.1) == Finish("confirmed")
+    assert step(book, 2.1) == Finish("confirmed")
     assert book.report(2.1).outcome == "complete"
 
 
 def test_attempts_are_counted_and_then_it_has_failed() -> None:
     book = ledger(attempts=2)
     book.record_answer(answer(0, 1), 0)
-    assert book.next_step(0) == Call((pod(1),))
+    start(book, 0, 1)
     assert book.record_call(result(1, "timeout"), 0) == Booked(1, 1.0)
-    book.end_round(0)
+    assert waiting(book, 0) == (1.0, "backoff")
     book.record_answer(answer(1, 1), 1)
-    assert book.next_step(1) == Call((pod(1),))
+    start(book, 1, 1)
     assert book.record_call(result(1, "timeout"), 1) == Booked(2, None)
-    book.end_round(1)
+    assert waiting(book, 1) == (1.02, "cached_answer")
     book.record_answer(answer(2.1, 1), 2.1)
-    assert book.next_step(2.1) == Finish("confirmed")
+    assert step(book, 2.1) == Finish("confirmed")
     report = book.report(2.1)
     assert (report.outcome, report.reason) == ("failed", "all_calls_failed")
     assert verdicts(book, 2.1) == [("10.0.0.1", "failed", "timeout", False)]
@@ -262,7 +274,7 @@ def test_gone_never_accepted_and_is_missing_from_a_newer_answer(error_type: Call
     book.record_answer(answer(0, 1, 2), 0)
     call(book, 0, result(1), result(2, error_type))
     assert book.record_answer(answer(1.1, 1), 1.1) == Change(1, 0, 1, True, nobody=False)
-    assert book.next_step(1.1) == Finish("confirmed")
+    assert step(book, 1.1) == Finish("confirmed")
     assert verdicts(book, 1.1) == [
         ("10.0.0.1", "acknowledged", None, False),
         ("10.0.0.2", "gone", error_type, False),
@@ -276,7 +288,7 @@ def test_who_accepted_a_connection_or_was_never_tried_is_not_gone(error_type: Ca
     book.record_answer(answer(0, 1, 2), 0)
     call(book, 0, result(1), result(2, error_type, status_code=500))
     book.record_answer(answer(1.1, 1), 1.1)
-    assert book.next_step(1.1) == Finish("confirmed")
+    assert step(book, 1.1) == Finish("confirmed")
     assert verdicts(book, 1.1)[1] == ("10.0.0.2", "failed", error_type, True)
     assert book.report(1.1).reason == "some_calls_failed"
 
@@ -298,7 +310,7 @@ def test_missing_from_an_answer_that_is_not_newer_is_failed() -> None:
     call(book, 0, result(1), result(2, "connect_refused"))
     book.record_answer(answer(1, 1, ttl=4), 1)
     book.record_answer(answer(2.6, 1, ttl=2), 2.6)
-    assert book.next_step(2.6) == Finish("settle")
+    assert step(book, 2.6) == Finish("settle")
     assert verdicts(book, 2.6)[1] == ("10.0.0.2", "failed", "connect_refused", True)
     assert book.report(2.6).confirmed is False
 
@@ -319,7 +331,7 @@ def test_all_gone_is_no_pods() -> None:
     call(book, 0, result(1, "connect_refused"))
     book.record_answer(answer(1.1), 1.1)
     book.record_answer(answer(2.2), 2.2)
-    assert book.next_step(2.2) == Finish("settle")
+    assert step(book, 2.2) == Finish("settle")
     report = book.report(2.2)
     assert (report.outcome, report.reason) == ("failed", "no_pods")
 
@@ -329,10 +341,10 @@ def test_all_gone_is_no_pods() -> None:
 
 def test_settle_zero_asks_once_and_calls_once() -> None:
     book = ledger(settle_seconds=0.0)
-    assert book.next_step(0) == Ask()
+    assert step(book, 0) == ASK
     book.record_answer(answer(0, 1), 0)
     call(book, 3, result(1))
-    assert book.next_step(3) == Finish("settle")
+    assert step(book, 3) == Finish("settle")
     report = book.report(3)
     assert (report.outcome, report.confirmed) == ("complete", False)
 
@@ -341,8 +353,8 @@ def test_settle_does_not_run_while_somebody_is_owed_a_call() -> None:
     book = ledger(settle_seconds=2.0, backoff_initial_seconds=10.0)
     book.record_answer(answer(0, 1), 0)
     call(book, 30, result(1, "timeout"))
-    assert book.next_step(30) == Wait(10, "backoff")
-    assert book.next_step(40) == Ask()
+    assert waiting(book, 30) == (10, "backoff")
+    assert step(book, 40) == ASK
     book.record_answer(answer(40, 1), 40)
     call(book, 40, result(1))
     assert waiting(book, 40) == (1.02, "cached_answer")
@@ -354,22 +366,22 @@ def test_patience_ends_with_one_last_question() -> None:
     call(book, 0, result(1))
     book.record_answer(answer(1.02, 1, ttl=28), 1.02)
     assert waiting(book, 1.02) == (2.98, "cached_answer")
-    assert book.next_step(4) == Ask()
+    assert step(book, 4) == ASK
     book.record_answer(answer(4, 1, ttl=26), 4)
-    assert book.next_step(4) == Finish("settle")
+    assert step(book, 4) == Finish("settle")
 
 
 def test_broken_dns_is_asked_again_less_and_less_often_until_settle_is_spent() -> None:
     book, waits, now = ledger(settle_seconds=20.0), [], 0.0
-    while book.next_step(now) == Ask():
+    while step(book, now) == ASK:
         book.record_failure(SERVFAIL, now)
-        step = book.next_step(now)
-        if isinstance(step, Wait):
-            assert step.reason == "no_answer"
-            waits.append(round(step.seconds, 2))
-            now += step.seconds
+        wait = step(book, now)
+        if isinstance(wait, Wait):
+            assert wait.reason == "no_answer"
+            waits.append(round(wait.until - now, 2))
+            now = wait.until
     assert waits == [1.02, 2.04, 4.08, 5, 5, 2.86]
-    assert book.next_step(now) == Finish("settle")
+    assert step(book, now) == Finish("settle")
     report = book.report(now)
     assert (report.outcome, report.reason, report.endpoints) == ("failed", "dns_servfail", ())
 
@@ -380,7 +392,7 @@ def test_dns_that_breaks_after_the_calls_leaves_the_outcome_unconfirmed() -> Non
     call(book, 0, result(1))
     book.record_failure(SERVFAIL, 1.1)
     book.record_failure(SERVFAIL, 1.5)
-    assert book.next_step(1.5) == Finish("settle")
+    assert step(book, 1.5) == Finish("settle")
     report = book.report(1.5)
     assert (report.outcome, report.reason, report.confirmed) == ("complete", None, False)
 
@@ -390,9 +402,9 @@ def test_dns_that_breaks_while_a_call_is_owed_makes_it_fail_with_its_own_error()
     book.record_answer(answer(0, 1), 0)
     call(book, 0, result(1, "timeout"))
     book.record_failure(SERVFAIL, 1.5)
-    assert book.next_step(1.5) == Wait(0.5, "no_answer")
+    assert waiting(book, 1.5) == (0.5, "no_answer")
     book.record_failure(SERVFAIL, 2)
-    assert book.next_step(2) == Finish("settle")
+    assert step(book, 2) == Finish("settle")
     assert verdicts(book, 2) == [("10.0.0.1", "failed", "timeout", False)]
 
 
@@ -403,7 +415,7 @@ def test_fewer_than_min_pods_are_called_and_the_rest_waited_for() -> None:
     book.record_answer(answer(1.1, 1), 1.1)
     assert waiting(book, 1.1) == (1.9, "min_pods")
     book.record_answer(answer(3, 1), 3)
-    assert book.next_step(3) == Finish("settle")
+    assert step(book, 3) == Finish("settle")
     report = book.report(3)
     assert (report.outcome, report.reason, report.confirmed) == ("partial", "min_pods", True)
 
@@ -413,15 +425,15 @@ def test_failures_are_not_waited_out_as_if_pods_were_missing() -> None:
     book.record_answer(answer(0, 1), 0)
     call(book, 0, result(1, "status", status_code=404))
     book.record_answer(answer(1.1, 1), 1.1)
-    assert book.next_step(1.1) == Finish("confirmed")
+    assert step(book, 1.1) == Finish("confirmed")
 
 
 def test_an_empty_service_is_no_pods() -> None:
     book = ledger(settle_seconds=1.0)
     assert book.record_answer(answer(0), 0) == Change(0, 0, 0, None, nobody=True)
-    assert book.next_step(0) == Wait(1.0, "no_answer")
+    assert waiting(book, 0) == (1.0, "no_answer")
     book.record_answer(answer(1), 1)
-    assert book.next_step(1) == Finish("settle")
+    assert step(book, 1) == Finish("settle")
     assert book.report(1).reason == "no_pods"
 
 
@@ -430,80 +442,189 @@ def test_min_pods_0_allows_an_empty_service_once_a_newer_answer_says_so_too() ->
     assert book.record_answer(answer(0), 0) == Change(0, 0, 0, None, nobody=False)
     assert waiting(book, 0) == (1.02, "cached_answer")
     book.record_answer(answer(1.1), 1.1)
-    assert book.next_step(1.1) == Finish("confirmed")
+    assert step(book, 1.1) == Finish("confirmed")
     assert book.report(1.1).outcome == "complete"
 
 
 def test_min_pods_0_does_not_allow_broken_dns() -> None:
     book = ledger(min_pods=0, settle_seconds=0.0)
     book.record_failure(SERVFAIL, 0)
-    assert book.next_step(0) == Finish("settle")
+    assert step(book, 0) == Finish("settle")
     assert (book.report(0).outcome, book.report(0).reason) == ("failed", "dns_servfail")
 
 
 def test_a_service_that_is_not_headless_ends_it_at_once() -> None:
     book = ledger()
     book.record_failure(ResolutionFailure("web", "not_headless", "one address"), 0)
-    assert book.next_step(0) == Finish("not_headless")
+    assert step(book, 0) == Finish("not_headless")
     assert (book.report(0).outcome, book.report(0).reason) == ("failed", "not_headless")
+
+
+# --- calls at once ----------------------------------------------------------------------------
+
+
+def test_no_more_calls_start_than_the_concurrency_allows() -> None:
+    book = ledger(concurrency=2)
+    book.record_answer(answer(0, 1, 2, 3), 0)
+    start(book, 0, 1, 2)
+    assert waiting(book, 0) == (300.0, "calls")
+    book.record_call(result(2), 0.1)
+    start(book, 0.1, 3)
+    assert not book.first_calls_made
+    book.record_call(result(1), 0.2)
+    book.record_call(result(3), 0.2)
+    assert waiting(book, 0.2)[1] == "cached_answer"
+    assert book.first_calls_made
+
+
+def test_no_more_calls_start_than_the_run_has_room_for() -> None:
+    book = ledger()
+    book.record_answer(answer(0, 1, 2, 3), 0)
+    start(book, 0, 1, 2, room=2)
+    assert waiting(book, 0, room=0) == (300.0, "calls")
+    assert book.waits_for_room
+    start(book, 0, 3, room=1)
+    assert not book.waits_for_room
+
+
+def test_with_a_stagger_one_call_starts_at_a_time() -> None:
+    book = ledger(stagger_seconds=0.5, backoff_initial_seconds=0.1)
+    book.record_answer(answer(0, 1, 2), 0)
+    start(book, 0, 1)
+    assert waiting(book, 0.1) == (0.4, "calls")
+    book.record_call(result(1, "timeout"), 0.2)
+    start(book, 0.5, 2)
+    book.record_call(result(2), 0.6)
+    assert step(book, 0.6) == ASK
+    book.record_answer(answer(0.7, 1, 2), 0.7)
+    assert waiting(book, 0.7) == (0.3, "calls")  # it holds across rounds
+    start(book, 1.0, 1)
+
+
+def test_the_first_calls_are_made_when_there_is_nobody_to_call() -> None:
+    nobody, broken = ledger(), ledger()
+    nobody.record_answer(answer(0), 0)
+    broken.record_failure(SERVFAIL, 0)
+    assert nobody.first_calls_made
+    assert broken.first_calls_made
+
+
+def test_a_question_is_waited_for() -> None:
+    book = ledger()
+    assert step(book, 0) == ASK
+    book.record_question()
+    assert waiting(book, 0.1)[1] == "question"
+    book.record_answer(answer(0.2, 1), 0.2)
+    start(book, 0.2, 1)
 
 
 # --- deadline and stop ------------------------------------------------------------------------
 
 
-def test_at_the_deadline_who_is_owed_a_call_has_failed() -> None:
-    book = ledger(deadline_seconds=10.0)
+def test_at_the_deadline_calls_in_flight_are_cut_and_who_is_owed_one_has_failed() -> None:
+    book = ledger(deadline_seconds=10.0, concurrency=2)
     book.record_answer(answer(0, 1, 2, 3), 0)
-    assert book.next_step(0) == Call((pod(1), pod(2), pod(3)))
+    start(book, 0, 1, 2)
     book.record_call(result(1), 9)
-    book.record_call(result(2, "timeout"), 10)
-    book.end_round(10)  # 3 was never called
-    assert book.next_step(10) == Finish("deadline")
+    assert step(book, 10) == Cut("deadline")
+    book.record_cut()
+    assert waiting(book, 10) == (math.inf, "calls")
+    assert book.record_call(result(2, "deadline"), 10) == Booked(1, None)
+    assert step(book, 10) == Finish("deadline")
     assert verdicts(book, 10) == [
         ("10.0.0.1", "acknowledged", None, False),
         ("10.0.0.2", "failed", "deadline", False),
-        ("10.0.0.3", "failed", "deadline", False),
+        ("10.0.0.3", "failed", "deadline", False),  # never called
     ]
     assert (book.report(10).outcome, book.report(10).reason) == ("partial", "deadline")
+
+
+def test_the_runs_deadline_may_be_earlier_than_the_broadcasts() -> None:
+    book = Ledger(BROADCAST, started_at=0, run_deadline_at=10.0)
+    book.record_answer(answer(0, 1), 0)
+    start(book, 0, 1)
+    assert waiting(book, 0) == (10.0, "calls")
+    assert step(book, 10) == Cut("deadline")
+
+
+def test_no_next_call_is_promised_that_would_come_after_the_deadline() -> None:
+    book = ledger(deadline_seconds=10.0)
+    book.record_answer(answer(0, 1), 0)
+    start(book, 0, 1)
+    assert book.record_call(result(1, "timeout"), 9.5) == Booked(1, None)
+    assert waiting(book, 9.5) == (0.5, "backoff")
+    assert step(book, 10) == Finish("deadline")
+    assert verdicts(book, 10) == [("10.0.0.1", "failed", "deadline", False)]
 
 
 def test_no_wait_goes_past_the_deadline() -> None:
     book = ledger(deadline_seconds=0.5)
     book.record_failure(SERVFAIL, 0)
-    assert book.next_step(0) == Wait(0.5, "no_answer")
-    assert book.next_step(0.5) == Finish("deadline")
+    assert waiting(book, 0) == (0.5, "no_answer")
+    assert step(book, 0.5) == Finish("deadline")
     assert book.report(0.5).reason == "dns_servfail"
 
 
 def test_a_deadline_before_any_answer_says_so() -> None:
     book = ledger(deadline_seconds=0.5)
-    assert book.next_step(0.5) == Finish("deadline")
+    assert step(book, 0.5) == Finish("deadline")
     assert (book.report(0.5).outcome, book.report(0.5).reason) == ("failed", "deadline")
 
 
+def test_a_question_that_hangs_past_the_deadline_is_given_up() -> None:
+    book = ledger(deadline_seconds=10.0)
+    assert step(book, 0) == Ask(ends_at=10.0)
+    book.record_question()
+    assert waiting(book, 10) == (LATE_ANSWER_SECONDS, "question")
+    assert step(book, 10 + LATE_ANSWER_SECONDS) == Finish("deadline")
+    assert (book.report(11).outcome, book.report(11).reason) == ("failed", "deadline")
+
+
 def test_at_a_stop_who_is_owed_a_call_is_cancelled() -> None:
-    book = ledger(attempts=1)
+    book = ledger(attempts=1, concurrency=3)
     book.record_answer(answer(0, 1, 2, 3, 4), 0)
-    assert isinstance(book.next_step(0), Call)
+    start(book, 0, 1, 2, 3)
     book.record_call(result(1), 0)
-    book.record_call(result(2, "cancelled"), 1)  # cut off: its only attempt
+    book.record_stop(cut_at=5)
+    assert waiting(book, 1) == (4.0, "calls")
     book.record_call(result(3, "status", status_code=500), 1)
-    book.end_round(1)
-    book.record_stop()
-    assert book.next_step(1) == Finish("stopped")
-    assert [verdict for _, verdict, _, _ in verdicts(book, 1)] == [
+    assert step(book, 5) == Cut("cancelled")
+    book.record_cut()
+    book.record_call(result(2, "cancelled"), 5)  # its only attempt
+    assert step(book, 5) == Finish("stopped")
+    assert [verdict for _, verdict, _, _ in verdicts(book, 5)] == [
         "acknowledged",
         "cancelled",
         "failed",
         "cancelled",
     ]
-    assert (book.report(1).outcome, book.report(1).reason) == ("partial", "cancelled")
+    assert (book.report(5).outcome, book.report(5).reason) == ("partial", "cancelled")
+
+
+def test_a_second_stop_signal_cuts_at_once() -> None:
+    book = ledger()
+    book.record_answer(answer(0, 1), 0)
+    start(book, 0, 1)
+    book.record_stop(cut_at=5)
+    assert isinstance(step(book, 1), Wait)
+    book.record_stop(cut_at=1)
+    assert step(book, 1) == Cut("cancelled")
+
+
+def test_after_a_stop_no_next_call_is_promised() -> None:
+    book = ledger()
+    book.record_answer(answer(0, 1), 0)
+    start(book, 0, 1)
+    book.record_stop(cut_at=5)
+    assert book.record_call(result(1, "timeout"), 1) == Booked(1, None)
+    assert step(book, 1) == Finish("stopped")
+    assert [verdict for _, verdict, _, _ in verdicts(book, 1)] == ["cancelled"]
 
 
 def test_a_broadcast_stopped_before_it_began_is_failed_and_cancelled() -> None:
     book = ledger(min_pods=0)
-    book.record_stop()
-    assert book.next_step(0) == Finish("stopped")
+    book.record_stop(cut_at=5)
+    assert step(book, 0) == Finish("stopped")
     report = book.report(0)
     assert (report.outcome, report.reason, report.endpoints) == ("failed", "cancelled", ())
 
@@ -512,6 +633,6 @@ def test_a_stop_after_everybody_acknowledged_leaves_it_complete_and_unconfirmed(
     book = ledger()
     book.record_answer(answer(0, 1), 0)
     call(book, 0, result(1))
-    book.record_stop()
-    assert book.next_step(0) == Finish("stopped")
+    book.record_stop(cut_at=5)
+    assert step(book, 0) == Finish("stopped")
     assert (book.report(0).outcome, book.report(0).confirmed) == ("complete", False)

@@ -1,47 +1,153 @@
-"""Stop signals that arrive between two looks at them."""
+"""The real world: questions in threads, calls in the pool, one mailbox."""
 
 from __future__ import annotations
 
-import math
+import os
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from queue import SimpleQueue
 
-from tests.loopback.pods import Pods
-from worker.calls.call import Transport
-from worker.discovery.dns.lookup import Lookup
-from worker.discovery.dns.resolvconf import ResolvConf
-from worker.model import Broadcast, Endpoint
-from worker.rounds.world import LiveWorld
-from worker.stop import Stop
+import pytest
+
+from tests.loopback.pods import Pods, silent
+from tests.loopback.serving import HANG_SECONDS
+from worker.calls.call import Caller
+from worker.calls.loop import Ended
+from worker.model import Answer, Broadcast, CallResult, Endpoint, ResolutionFailure
+from worker.rounds.world import (
+    MAX_QUESTION_THREADS,
+    Answered,
+    LiveWorld,
+    Mailbox,
+    Message,
+    Questions,
+)
+from worker.stop import Stop, StopSignal
+
+SERVFAIL = ResolutionFailure("web", "dns_servfail", "broken")
 
 
-def live_world(pods: Pods, stop: Stop, on_stop: Callable[[int], None]) -> LiveWorld:
+@pytest.fixture
+def pods() -> Iterator[Pods]:
+    with Pods(3) as pods:
+        yield pods
+
+
+def live_world(pods: Pods, stop: Stop) -> LiveWorld:
+    """Two broadcasts to the same pods."""
     entry = Broadcast("clear", f"http://web:{pods.port}/", False, "web", pods.port)
-    return LiveWorld(
-        entry,
-        Lookup(entry.host, entry.port, "auto", ResolvConf()),
-        Transport(entry, trace_id="0" * 32),
-        stop,
-        grace_seconds=60,
-        on_stop=on_stop,
-    )
+    caller = Caller(entry, "0" * 32, tls_context=None)
+    return LiveWorld([lambda _: SERVFAIL] * 2, [caller] * 2, stop.mailbox)
 
 
-def test_a_stop_signal_just_before_the_calls_keeps_them_from_starting() -> None:
+def receive(world: LiveWorld, count: int) -> Sequence[Message]:
+    """So many messages."""
+    messages: list[Message] = []
+    while len(messages) < count:
+        arrived = world.receive(world.now() + HANG_SECONDS)
+        assert arrived, f"only {messages} within {HANG_SECONDS:g} s"
+        messages += arrived
+    return messages
+
+
+def endpoints(pods: Pods) -> list[Endpoint]:
+    return [Endpoint(address, pods.port) for address in pods.addresses]
+
+
+def test_what_calls_came_to_arrives_with_the_number_of_their_broadcast(pods: Pods) -> None:
+    world = live_world(pods, Stop())
+    world.call(1, endpoints(pods))
+    ended = receive(world, 3)
+    assert {message.number for message in ended if isinstance(message, Ended)} == {1}
+    assert pods.requests == dict.fromkeys(pods.addresses, 1)
+
+
+def test_only_the_calls_of_one_broadcast_are_cut(pods: Pods) -> None:
+    pods[0].script(silent)
+    pods[1].script(silent)
+    world = live_world(pods, Stop())
+    first, second, third = endpoints(pods)
+    world.call(0, [first])
+    world.call(1, [second])
+    with pods.changed:
+        pods.changed.wait_for(lambda: pods.in_flight == 2, HANG_SECONDS)
+    world.cut(0, "deadline")
+    (cut,) = receive(world, 1)
+    assert isinstance(cut, Ended)
+    assert isinstance(cut.outcome, CallResult)
+    assert (cut.number, cut.outcome.endpoint) == (0, first)
+    assert cut.outcome.error_type == "deadline"
+    assert cut.outcome.error_message == "cut off at the deadline"
+    world.call(1, [third])
+    assert [m.number for m in receive(world, 1) if isinstance(m, Ended)] == [1]
+    world.cut(1, "cancelled")
+    (cut,) = receive(world, 1)
+    assert isinstance(cut, Ended)
+    assert isinstance(cut.outcome, CallResult)
+    assert (cut.number, cut.outcome.error_type) == (1, "cancelled")
+
+
+def test_an_answer_arrives_with_the_number_of_its_broadcast(pods: Pods) -> None:
+    world = live_world(pods, Stop())
+    world.ask(1, ends_at=time.monotonic() + 1)
+    assert receive(world, 1) == [Answered(1, SERVFAIL)]
+
+
+def test_nothing_arrives_and_the_wait_ends(pods: Pods) -> None:
+    world = live_world(pods, Stop())
+    assert world.receive(world.now() - 1) == []
+    until = world.now() + 0.01
+    assert world.receive(until) == []
+    assert world.now() >= until
+
+
+def test_a_stop_signal_ends_a_wait(pods: Pods) -> None:
     stop = Stop()
-    noticed: list[int] = []
-    with Pods(1) as pods:
-        world = live_world(pods, stop, noticed.append)
-        stop.signals.append(signal.SIGTERM)
-        assert list(world.calls([Endpoint(pods.addresses[0], pods.port)], math.inf)) == []
-        assert pods[0].connections == 0
-    assert noticed == [signal.SIGTERM]
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    stop.install()
+    try:
+        threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        assert receive(live_world(pods, stop), 1) == [StopSignal(signal.SIGINT)]
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+    assert stop.requested
 
 
-def test_when_the_time_is_up_before_the_first_call_there_are_no_calls() -> None:
-    with Pods(1) as pods:
-        world = live_world(pods, Stop(), lambda _: None)
-        endpoint = Endpoint(pods.addresses[0], pods.port)
-        assert list(world.calls([endpoint], time.monotonic())) == []
-        assert pods[0].connections == 0
+def test_a_slow_question_holds_no_other_up() -> None:
+    mailbox: Mailbox = SimpleQueue()
+    questions, go_on = Questions(mailbox), threading.Event()
+
+    def slow() -> Answer | ResolutionFailure:
+        go_on.wait(HANG_SECONDS)
+        return SERVFAIL
+
+    for number in range(MAX_QUESTION_THREADS - 1):
+        questions.ask(number, slow)
+    for number in range(100, 103):  # one after the other, in the one thread that is left
+        questions.ask(number, lambda: SERVFAIL)
+        assert mailbox.get(timeout=HANG_SECONDS) == [Answered(number, SERVFAIL)]
+    for number in range(200, 203):
+        questions.ask(number, slow)  # more than there are threads: they wait for one
+    go_on.set()
+    answered = [mailbox.get(timeout=HANG_SECONDS) for _ in range(MAX_QUESTION_THREADS + 2)]
+    numbers = {
+        number
+        for (message,) in answered
+        if isinstance(message, Answered)
+        for number in [message.number]
+    }
+    assert numbers == {*range(MAX_QUESTION_THREADS - 1), 200, 201, 202}
+
+
+def test_a_bug_in_a_question_arrives_as_its_exception() -> None:
+    mailbox: Mailbox = SimpleQueue()
+    bug = RuntimeError("a bug")
+
+    def ask() -> Answer | ResolutionFailure:
+        raise bug
+
+    Questions(mailbox).ask(7, ask)
+    assert mailbox.get(timeout=HANG_SECONDS) == [Answered(7, bug)]

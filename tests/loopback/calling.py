@@ -1,0 +1,36 @@
+"""Calls that a test makes through the program's own loop, without the rest of the program."""
+
+from __future__ import annotations
+
+import functools
+from queue import SimpleQueue
+
+from tests.loopback.serving import HANG_SECONDS
+from worker.calls.loop import Call, Ended, Loop
+from worker.model import CallResult
+
+_arrived: SimpleQueue[list[Ended]] = SimpleQueue()
+
+
+@functools.cache
+def loop() -> Loop:
+    """One for all tests: its thread never ends."""
+    return Loop(_arrived.put)
+
+
+def make(call: Call) -> CallResult:
+    """Starts the call, and returns what came of it."""
+    start(call)
+    return ended()
+
+
+def start(call: Call, number: int = 0) -> None:
+    """Starts the call, as one of the broadcast of this number."""
+    loop().start(number, [call])
+
+
+def ended() -> CallResult:
+    """What came of the one call that was started."""
+    (one,) = _arrived.get(timeout=HANG_SECONDS)
+    assert isinstance(one.outcome, CallResult), one.outcome
+    return one.outcome

@@ -1,0 +1,45 @@
+"""What a `Ledger` may say is to be done next. Each step is done, then booked with the ledger."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from worker.model import Endpoint
+
+Ending = Literal["confirmed", "settle", "deadline", "stopped", "not_headless"]
+WaitReason = Literal["question", "calls", "backoff", "cached_answer", "min_pods", "no_answer"]
+CutReason = Literal["deadline", "cancelled"]
+
+
+class Ask(NamedTuple):
+    """Ask who the endpoints are, then `record_question`. No answer after `ends_at` is of use."""
+
+    ends_at: float
+
+
+class Call(NamedTuple):
+    """Start a call to each of these endpoints, then `record_started`."""
+
+    endpoints: tuple[Endpoint, ...]
+
+
+class Cut(NamedTuple):
+    """End the calls in flight at once, as failures of this kind, then `record_cut`."""
+
+    reason: CutReason
+
+
+class Wait(NamedTuple):
+    """Do nothing before `until`, unless something happens earlier."""
+
+    until: float
+    reason: WaitReason
+
+
+class Finish(NamedTuple):
+    """It is over."""
+
+    ending: Ending
+
+
+Step = Ask | Call | Cut | Wait | Finish

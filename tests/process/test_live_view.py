@@ -114,6 +114,26 @@ def test_the_live_line_counts_while_a_pod_keeps_the_run_waiting_and_failures_sta
         ]
 
 
+def test_broadcasts_that_overlap_have_a_line_each_while_they_run(
+    on_terminal: OnTerminal, three_pods: Pods
+) -> None:
+    gate = three_pods.gate()
+    three_pods[1].script(reply(503), reply(after=gate), reply(after=gate))
+    both = config(three_pods) + config(three_pods, name="reload")
+    with on_terminal(both.replace("attempts: 1", "attempts: 2")) as terminal:
+        lines = terminal.wait_for("both", lambda lines: shows("1 of 3")(lines[-1:]))
+        assert [re.sub("━+─+ ", "", line.partition(",")[0]) for line in lines[-2:]] == [
+            "  clear  2 of 3",
+            "  reload 1 of 3",
+        ]
+        gate.open()
+        assert terminal.finish() == 0
+        assert {line for line in stable(terminal.shown) if re.match("  [a-z]", line)} == {
+            f"  clear {'━' * 40} complete, 3 of 3  N s",
+            f"  reload {'━' * 40} complete, 3 of 3  N s",
+        }
+
+
 def config_of_every_outcome(pods: Pods) -> str:
     """Complete; partial; failed with a hint."""
     return (

@@ -152,7 +152,10 @@ def test_the_runs_deadline_ends_all_broadcasts_and_those_that_never_began(
         assert finished.exit_code == 4
         assert finished.only("call.failed")["error_type"] == "deadline"
         done = {e["broadcast"]: e for e in finished.events("broadcast.finished")}
-        assert [(e["outcome"], e["reason"], e["calls"]) for e in done.values()] == [
+        assert [
+            (done[name]["outcome"], done[name]["reason"], done[name]["calls"])
+            for name in ("first", "second")
+        ] == [
             ("partial", "deadline", 3),
             ("failed", "deadline", 0),
         ]

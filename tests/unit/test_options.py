@@ -33,7 +33,8 @@ def test_nothing_given() -> None:
 def test_everything_given_on_the_command_line() -> None:
     line = (
         "plan --config a --config b --broadcast c --tag d --tag e --sequential "
-        "--deadline 5m20s --grace 1m --log-format console --log-level error --nameserver 10.0.0.10 --nameserver [::1]:5353 --resolv-conf f "
+        "--deadline 5m20s --grace 1m --log-format console --log-level error "
+        "--nameserver 10.0.0.10 --nameserver [::1]:5353 --resolv-conf f "
         "--termination-log g --output json"
     )
     assert parse(line.split(), {"BROADCAST_CONFIG": "overridden", "BROADCAST_TAG": "x"}) == Options(

@@ -12,7 +12,7 @@ import pytest
 
 from tests.bench import page
 from tests.bench.measure import Command, Series, run, take_turns
-from tests.bench.servers import FIRST_ADDRESS, Dns, SlowPods
+from tests.bench.servers import FIRST_ADDRESS, Dns, SlowPods, services
 from tests.bench.ways import worker
 
 
@@ -31,7 +31,7 @@ def test_a_figure_that_is_not_the_stored_one_is_found() -> None:
 def test_every_pod_is_called_once_a_turn_and_one_that_hangs_is_missed(tmp_path: Path) -> None:
     with socket.create_server((str(FIRST_ADDRESS), 0)) as free:
         port = free.getsockname()[1]
-    with SlowPods(20, 0.001, hang_every=10, port=port) as pods, Dns([20]) as dns:
+    with SlowPods(20, 0.001, hang_every=10, port=port) as pods, Dns(services(20)) as dns:
         command = worker(tmp_path, dns.port, 20, port, 4, more="  timeout: 500ms\n")
         allowed = replace(command, exit_codes=(3,))
         (series,) = take_turns([allowed], 1, tmp_path / "log", lambda: pods.window(18))

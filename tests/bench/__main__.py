@@ -1,7 +1,7 @@
 """`make bench`: the worker beside every other way to send one request to all pods of a Service.
 
 Results go to a JSON file; `tests.bench.page` makes tables and a plot of it. Only ratios within one
-run mean anything: everything takes turns, on loopback, and the machine's noise is one of the rows.
+run mean anything: all ways take turns, on loopback, and one of the rows shows the machine's noise.
 """
 
 from __future__ import annotations
@@ -116,6 +116,8 @@ def check_needed() -> None:
     curl = subprocess.run(["curl", "--help", "all"], capture_output=True, text=True, check=False)
     if "--parallel" not in curl.stdout:
         raise SystemExit("make bench needs curl 7.66 or newer, which has --parallel")
+    if int(_first_line("openssl", "version").split()[1].split(".")[0]) < 3:
+        raise SystemExit("make bench needs openssl 3 or newer, whose req has -CA")
     if not shutil.which("valgrind"):
         print("instructions are not counted: apt-get install valgrind", file=sys.stderr)
     if CONNTRACK_MAX.exists() and (most := int(CONNTRACK_MAX.read_text())) < MANY_CONNECTIONS:

@@ -101,13 +101,13 @@ def _note_first_packet(command: Command, pod: socket.socket, series: Series) -> 
     process = subprocess.Popen(command.line, cwd=ROOT, stdout=subprocess.DEVNULL)
     connection, _ = pod.accept()
     series.wall_seconds.append(time.monotonic() - began_at)
-    series.cpu_seconds.append(_cpu_seconds(process.pid))
+    series.cpu_seconds.append(cpu_seconds(process.pid))
     with connection:
         process.kill()
         process.wait()
 
 
-def _cpu_seconds(process_id: int) -> float:
+def cpu_seconds(process_id: int) -> float:
     """CPU time of all threads of a process so far, of those that have ended, too.
 
     The process's own clock: what clock_getcpuclockid(3) returns, which Python does not have.

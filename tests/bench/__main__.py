@@ -102,7 +102,8 @@ def main(arguments: Sequence[str]) -> None:
             results[name] = sections[name](options, Path(folder))
             results["machine"] = machine(options.turns)
             options.json.write_text(json.dumps(results, indent=1) + "\n")
-    for title, table in page.tables(results).items():
+    measured = {name: results[name] for name in [*options.only, "machine"]}
+    for title, table in page.tables(measured).items():
         print(f"\n{title}\n\n{table}")
 
 

@@ -1,7 +1,7 @@
-"""A list of broadcasts, each to a few pods of its own: what the whole run takes.
+"""What the whole run takes for a list of broadcasts, each to a few pods of its own.
 
-It waits for DNS more than for pods: each broadcast wants an answer that is newer than the one that
-its calls were made from, and a cache gives none before its copy expires.
+Such a run mostly waits for DNS. Each broadcast needs an answer that is newer than the one that its
+calls were made from, and a cache has none before its copy expires.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ CACHED, UNCACHED, SEQUENTIAL = "behind a cache of 30 s", "uncached", "uncached, 
 
 
 def measure(folder: Path, turns: int, broadcasts: int) -> list[dict[str, Any]]:
-    """The list behind a cache, once, since it mostly waits; uncached; and one after another."""
+    """The list behind a cache and without one; and with --sequential, where the worker has it.
+
+    Behind a cache it runs once, since that run mostly waits, and so does --sequential.
+    """
     found = [_series(CACHED, 1, folder, broadcasts), _series(UNCACHED, turns, folder, broadcasts)]
     if "--sequential" in _help():
         found.append(_series(SEQUENTIAL, 1, folder, broadcasts))

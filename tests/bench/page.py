@@ -1,6 +1,6 @@
-"""The benchmark's JSON -> tables, and what docs/performance.md shows of it.
+"""Makes tables and a plot of the benchmark's JSON, for the terminal and docs/performance.md.
 
-`python -m tests.bench.page` writes the tables into docs/performance.md again, and the plot.
+`python -m tests.bench.page` writes them into docs/ again.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Any], str]]] = {
 
 
 def filled(page: str, results: Results) -> str:
-    """The page with every table between its marks written again."""
+    """The page, with each table written again between its marks."""
     end = MARK.format("end")
     for title, table in tables(results).items():
         start = MARK.format(title)

@@ -78,7 +78,7 @@ def allow_many_sockets() -> None:
 class Nginx:
     """Pods that answer 200 at once; nginx, one process, a listener for each address.
 
-    With a certificate they speak TLS, on TLS_PORT, with what nginx has as its defaults otherwise.
+    With a certificate they speak TLS 1.2 or 1.3 on TLS_PORT; other settings are nginx's defaults.
     """
 
     def __init__(self, count: int, certificate: Certificate | None = None) -> None:
@@ -101,7 +101,7 @@ class Nginx:
         allow_many_sockets()
         program = shutil.which("nginx") or "/usr/sbin/nginx"
         line = [program, "-e", "error.log", "-c", str(config), "-p", str(self._folder)]
-        self._process = subprocess.Popen(line, stderr=subprocess.DEVNULL)  # also in its log
+        self._process = subprocess.Popen(line, stderr=subprocess.DEVNULL)  # its log has it, too
         self._log = self._folder / "access.log"
         self._seen = 0
 
@@ -141,11 +141,11 @@ class Nginx:
 
 
 class Dns:
-    """Answers every A question with all addresses of the Service, at once; large ones over TCP.
+    """A nameserver that answers A questions at once, large answers over TCP.
 
-    `services` are addresses by name. With `cached`, a name's answer is a copy that was fetched when
-    it was first asked for; its TTL counts down in whole seconds, and at 0 the next is fetched, as
-    in the cache plugin of CoreDNS (https://coredns.io/plugins/cache/).
+    `services` has the addresses for each name. With `cached`, a name's answer is a copy that was
+    fetched when it was first asked for. Its TTL counts down in whole seconds; at 0 the next copy is
+    fetched, as by the cache plugin of CoreDNS (https://coredns.io/plugins/cache/).
     """
 
     def __init__(
@@ -230,7 +230,7 @@ def _one_port_of_each() -> tuple[socket.socket, socket.socket]:
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
             udp.bind(tcp.getsockname())
-        except OSError:  # somebody else has it
+        except OSError:  # the port is taken for UDP
             tcp.close()
             udp.close()
         else:
@@ -238,7 +238,7 @@ def _one_port_of_each() -> tuple[socket.socket, socket.socket]:
 
 
 class SlowPods:
-    """The pods of tests/bench/pods.py, in a process of their own."""
+    """The pods of tests/bench/pods.py, which are one process."""
 
     def __init__(
         self, count: int, delay_seconds: float, hang_every: int, port: int = PODS_PORT

@@ -1,4 +1,7 @@
-"""What comes before the first packet: seconds, instructions, and seconds with a tenth of a CPU."""
+"""What comes before the first packet: seconds, instructions, and seconds with a tenth of a CPU.
+
+Also how many broadcasts with TLS change it.
+"""
 
 from __future__ import annotations
 
@@ -123,7 +126,7 @@ def _answer_once(pod: socket.socket) -> None:
 
 
 def instructions(command: Command) -> int:
-    """In user space, as valgrind counts them: nearly the same however busy the machine is."""
+    """Instructions in user space, as valgrind counts them: other load hardly changes them."""
     done = subprocess.run(
         ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *command.line],
         cwd=ROOT,
@@ -141,7 +144,7 @@ def instructions(command: Command) -> int:
 
 @contextlib.contextmanager
 def _tenth_of_a_cpu() -> Iterator[Path | None]:
-    """A cgroup's file for process ids, or None where none may be made."""
+    """Makes a cgroup with a tenth of a CPU: its file for process ids, or None if not permitted."""
     first, second = Path("/sys/fs/cgroup/cpu", CGROUP), Path("/sys/fs/cgroup", CGROUP)
     group = first if first.parent.is_dir() else second
     try:

@@ -1,6 +1,6 @@
 """Every way to send one POST to all pods of a Service, each as one command.
 
-All resolve the name at the same nameserver and send the same request, on a connection of its own.
+All ways ask the same nameserver and send the same request, each on a new connection.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ PYTHON = {
     "Session per thread": "session_pool",
     "aiohttp": "aiohttp_calls",
 }
-# What is left of a way without its calls.
+# The same way without its calls.
 DIG_ALONE = "dig, no curl"
 PLAN = "plan, no calls"
 WITHOUT_CALLS = {"curl --parallel": DIG_ALONE, "worker": PLAN, "worker again": PLAN}
 PROCESS_FOR_EACH_CALL = {FOR_LOOP, "xargs -P curl"}
 WORKER = "worker"
-NOISE = "worker again"  # against the worker: the machine's noise
+NOISE = "worker again"  # compared with the worker, it shows the noise of the machine
 CONFIG = """\
 - name: bench
   url: {scheme}://{name}:{port}/clear-caches
@@ -101,7 +101,7 @@ def curl_tls(dns_port: int, pods: int, port: int, concurrency: int, ca_file: Pat
 
 
 def without_calls(ours: Command, dns_port: int, pods: int) -> list[Command]:
-    """As much as comes before the first packet: what a way takes beyond it, its calls take."""
+    """The worker and curl without their calls: what a whole run takes beyond it is its calls."""
     plan = [*ours.line[:3], "plan", *ours.line[3:]]
     dig = DIG.format(dns_port=dns_port, name=name_of(pods))
     return [Command(PLAN, plan), Command(DIG_ALONE, ["sh", "-c", f"{dig} | sed s/x/y/"])]

@@ -4,7 +4,7 @@
 # make check         formatting, lint, types, import contract
 # make image         pod-broadcast:VERSION (ARGS are docker build's)
 # make kind          the example overlay on the kind cluster that there is
-# make bench         the worker beside curl, requests and aiohttp; needs curl, dig and nginx (ARGS=--help)
+# make bench         the worker beside curl, requests and aiohttp; needs curl, dig, nginx and openssl (ARGS=--quick, ARGS=--help)
 # make simulate      100,000 histories of a simulated cluster (HISTORIES=n for another number)
 # make coverage      the tests, and which lines and branches of worker/ they reach
 # make generated     docs/configuration.md, docs/events.md and config/schema.json, from their tables

@@ -6,19 +6,16 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from worker.commands import preview
-from worker.commands.loading import load, resolv_conf
+from worker.commands import check, plan, schema
 from worker.commands.run import Run, columns, log_usage_error, stack
-from worker.config import load as config
 from worker.config.yaml import ConfigInvalid
-from worker.log.setup import Masker
 from worker.options import Options, UsageError, parse
 from worker.report import outcome as report
 from worker.stop import Stop, Stopped
-from worker.terminal import excerpt
+from worker.terminal import document, excerpt
 
 STDERR = 2
-NO_RUN = {"check", "plan", "schema"}
+NO_RUN = {"check": check.run, "plan": plan.run, "schema": schema.run}
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str], stop: Stop) -> int:
@@ -27,13 +24,13 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], stop: Stop) -
         options = parse(arguments, environment)
     except UsageError as error:
         print(f"python -m worker: {error}\nTry python -m worker --help", file=sys.stderr)  # noqa: T201
-        if not NO_RUN.intersection(arguments):
+        if NO_RUN.keys().isdisjoint(arguments):
             log_usage_error(str(error), arguments, environment, stop)
         return report.EXIT_USAGE
     try:
         if options.command == "run":
             return Run(options, environment, stop).main()
-        return _look(options, environment, stop)
+        return NO_RUN[options.command](options, environment, stop)
     except ConfigInvalid as invalid:
         _print_errors(options, invalid)
         return report.EXIT_USAGE
@@ -45,36 +42,10 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], stop: Stop) -
         return report.EXIT_BUG
 
 
-def _look(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
-    """The commands that call nobody. Raises ConfigInvalid and Stopped."""
-    if options.command == "schema":
-        _print(preview.to_json(config.json_schema()))
-        return 0
-    loaded = load(options, environment)
-    masker = Masker(loaded.secrets)
-    if options.command == "check":
-        checked = preview.masked(preview.check_document(loaded), masker)
-        in_json = options.output == "json"
-        _print(preview.to_json(checked) if in_json else preview.check_text(checked))
-        return 0
-    documents = []
-    for plan in preview.plans(loaded, resolv_conf(options), stop):
-        documents.append(preview.masked(preview.plan_document(plan), masker))
-        if options.output == "text":
-            _print(preview.plan_text(documents[-1]))
-    if options.output == "json":
-        _print(preview.to_json({"errors": [], "broadcasts": documents}))
-    return preview.plan_exit_code(documents)
-
-
 def _print_errors(options: Options, invalid: ConfigInvalid) -> None:
     if options.output == "json":
-        _print(preview.to_json(preview.errors_document(invalid.errors)))
+        print(document.to_json(document.invalid(invalid.errors)))  # noqa: T201
         return
     for error in invalid.errors:
         text = excerpt.with_line(error, columns(STDERR)) if os.isatty(STDERR) else str(error)
         print(text, file=sys.stderr)  # noqa: T201
-
-
-def _print(text: str) -> None:
-    print(text)  # noqa: T201

@@ -52,13 +52,15 @@ class Stop:
         return bool(self.signals)
 
 
-def start_thread(target: Callable[[], None]) -> None:
+def start_thread(target: Callable[[], None]) -> threading.Thread:
     """Starts a daemon thread: one that the end of the program does not wait for.
 
     It takes no stop signal, so that each reaches the main thread, and ends its wait, at once.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
-        threading.Thread(target=target, daemon=True).start()
+        thread = threading.Thread(target=target, daemon=True)
+        thread.start()
+        return thread
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,4 +1,4 @@
-"""The whole program on a pseudo-terminal of its own, and what its screen shows."""
+"""A pseudo-terminal and what its screen shows; the whole program on one."""
 
 from __future__ import annotations
 
@@ -24,37 +24,16 @@ from tests.loopback.serving import HANG_SECONDS
 SCROLLBACK_LINES = 20_000
 
 
-class Terminal:
-    """A run on a terminal. `raw` is all that came; what scrolled off the screen is kept."""
+class Watched:
+    """A pseudo-terminal. `raw` is everything that a program has written to `slave`, its side."""
 
-    def __init__(
-        self,
-        directory: Path,
-        config: str | Path,
-        *arguments: str,
-        nameserver: Nameserver | None = None,
-        environment: Mapping[str, str] | None = None,
-        columns: int = 100,
-        lines: int = 30,
-        prefix: Sequence[str] = (),
-    ) -> None:
-        self.directory = directory
+    def __init__(self, columns: int = 100, lines: int = 30) -> None:
         self.raw = b""
         self._screen = pyte.HistoryScreen(columns or 80, lines or 24, history=SCROLLBACK_LINES)
         self._stream = pyte.ByteStream(self._screen)
         self._changed = threading.Condition()
-        self._master, slave = pty.openpty()
+        self._master, self.slave = pty.openpty()
         self._set_size(columns, lines)
-        line = command_line(directory, config, nameserver)
-        self.process = subprocess.Popen(
-            [*prefix, "setsid", "--ctty", *line, *arguments],  # so that ^C is a signal
-            cwd=ROOT,
-            env=BARE_ENVIRONMENT | {"TERM": "xterm-256color"} | dict(environment or {}),
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-        )
-        os.close(slave)
         left, self._leave = os.pipe()
         self._descriptors = [self._master, left, self._leave]
         self._reader = threading.Thread(target=self._read, args=[left])
@@ -64,11 +43,8 @@ class Terminal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.finish()
-        if self._descriptors:
-            self.hang_up()
+        os.close(self.slave)
+        self.hang_up()
 
     def _read(self, left: int) -> None:
         poll = select.poll()  # select.select has room for 1,024 descriptors only
@@ -96,19 +72,16 @@ class Terminal:
         os.write(self._master, keys)
 
     def hang_up(self) -> None:
-        """As when a window is closed, or a connection is lost."""
+        """As if the window were closed, or the connection lost."""
         os.write(self._leave, b"\0")
         self._reader.join()
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors.clear()
 
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
     @property
     def shown(self) -> list[str]:
-        """The lines from the first, what scrolled off included, to the last that is not blank."""
+        """All lines up to the last that is not blank, with those that scrolled off the screen."""
         scrolled = [
             "".join(line[column].data for column in range(self._screen.columns)).rstrip()
             for line in self._screen.history.top
@@ -123,11 +96,49 @@ class Terminal:
         return bool(self._screen.cursor.hidden)
 
     def wait_for(self, what: str, predicate: Callable[[list[str]], bool]) -> list[str]:
-        """What is shown once the predicate holds for it, tried whenever something was written."""
+        """Returns what is shown, as soon as the predicate is true of it."""
         with self._changed:
             there = self._changed.wait_for(lambda: predicate(self.shown), HANG_SECONDS)
             assert there, f"{what}: not within {HANG_SECONDS:g} s of {self.shown}"
             return self.shown
+
+
+class Terminal(Watched):
+    """A run of the whole program on a terminal."""
+
+    def __init__(
+        self,
+        directory: Path,
+        config: str | Path,
+        *arguments: str,
+        nameserver: Nameserver | None = None,
+        environment: Mapping[str, str] | None = None,
+        columns: int = 100,
+        lines: int = 30,
+        prefix: Sequence[str] = (),
+    ) -> None:
+        super().__init__(columns, lines)
+        self.directory = directory
+        line = command_line(directory, config, nameserver)
+        self.process = subprocess.Popen(
+            [*prefix, "setsid", "--ctty", *line, *arguments],  # so that ^C is a signal
+            cwd=ROOT,
+            env=BARE_ENVIRONMENT | {"TERM": "xterm-256color"} | dict(environment or {}),
+            stdin=self.slave,
+            stdout=self.slave,
+            stderr=self.slave,
+        )
+        os.close(self.slave)
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.finish()
+        if self._descriptors:
+            self.hang_up()
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
 
     def finish(self, timeout: float = 60.0) -> int:
         """Waits until it has ended. Returns the exit code."""

@@ -17,14 +17,14 @@ from tests.docs import rules
 from tests.docs.blocks import Block, blocks
 from tests.loopback.examples import ENVIRONMENT, EXAMPLES, copy
 from worker import __version__
-from worker.commands import preview
-from worker.commands.preview import Plan
+from worker.commands import check, plan
 from worker.config import load as config
 from worker.config.keys import KEYS
 from worker.config.yaml import ConfigError, parse, plain
 from worker.log.setup import MESSAGES
 from worker.model import Answer, Broadcast, Config, Endpoint, ResolutionFailure
 from worker.options import OPTIONS
+from worker.terminal.document import invalid
 
 ROOT = reference.ROOT
 YAML_BLOCKS = [block for block in blocks("yaml") if rules.yaml_kind(block.text) == "broadcasts"]
@@ -84,9 +84,9 @@ def test_the_page_of_check_and_plan_names_every_key_of_their_documents() -> None
     failure = ResolutionFailure("web", "dns_refused", "refused")
     answer = Answer("web", (Endpoint("10.0.0.1", 8443),), 5, 0.0, 0.0)
     documents = [
-        preview.errors_document([ConfigError("f", 1, 1, "k", "m")]),
-        preview.check_document(loaded),
-        *(preview.plan_document(Plan(entry, found, b"", True)) for found in (failure, answer)),
+        invalid([ConfigError("f", 1, 1, "k", "m")]),
+        check.document(loaded),
+        *(plan.document(entry, found) for found in (failure, answer)),
     ]
     keys = {key for document in documents for key in keys_of(document)}
     assert keys == set(re.findall(r"`([a-z_]+)`", page)) & keys

@@ -1,178 +1,151 @@
-"""What a person sees of a run: log events -> the running broadcast's progress, and a table at the
-end. Pure, but for `Lines`, which writes both as plain text.
+"""What a person sees of a run: events -> the progress of each broadcast, and a table at the end.
 
-How they are drawn on a terminal is `screen`'s business; what an event says is `logs`'.
+Nothing here writes, except `Lines`, which shows both as plain text. `screen` draws them on a
+terminal. The sentence of each event comes from the log.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import NamedTuple
 
 from worker.log.setup import WAITING, Event, Sink, console_line, encode_line, printable
 
-NAMED_ENDPOINTS = 3  # of those that failed alike; each has a line of its own in the log
+NAMED_ENDPOINTS = 3  # of those with the same cause; the log has a line for each
 CALLING = "calling"
 CALLS_FAILED = frozenset({"all_calls_failed", "some_calls_failed"})
 
-Column = tuple[str, list[list[str]]]  # its heading, and each row's lines
+Excerpt = Callable[[Event], str]  # config.invalid -> the line of the file that it is about, or ""
+Cells = tuple[list[str], ...]  # one row of a table; each cell is a list of lines
 
 
-class Progress(NamedTuple):
-    """How far the running broadcast is. Times are of the clock that `View` is told."""
+@dataclass
+class Progress:
+    """How far one broadcast is. Times are seconds of the clock that `View.observe` is told."""
 
     name: str
     ends_at: float
     round: int = 0
     seen: int = 0
     acknowledged: int = 0
-    failed: int = 0  # for good: they are not called again
-    doing: str = "asking DNS"
-    until: float = 0.0  # for how long, where that is known
-    stopping: bool = False
+    failed: int = 0  # and will not be called again
+    outcome: str = ""  # once it has ended
+    failures: list[str] = field(default_factory=list)  # then: one line for each cause
+    hint: str = ""
+    _doing: str = "asking DNS"
+    _until: float = 0.0  # when that ends, if it is known
+    _stopping: bool = False
+    _statuses: dict[str, int | None] = field(default_factory=dict)  # endpoint -> its last failure's
+    _missed: dict[str, list[str]] = field(default_factory=dict)  # cause -> endpoints
+    _resolution: Event = field(default_factory=dict)  # the last resolution.failed
 
-    @property
-    def waiting(self) -> int:
-        return self.seen - self.acknowledged - self.failed
+    def spellings(self, now: float, alone: bool = True) -> list[str]:
+        """Counts and time left, from the longest text to the shortest.
 
-    def spellings(self, now: float) -> list[str]:
-        """The counts, the round and the time left, from the longest to the shortest."""
-        done, bad, left = self.acknowledged, self.failed, f"{_clock(self.ends_at - now)} left"
-        return [
-            f"{done} acknowledged, {bad} failed, {self.waiting} waiting of {self.seen}"
-            f"  round {self.round}  {left}",
-            f"{done} of {self.seen}, {bad} failed, {self.waiting} waiting"
-            f"  round {self.round}  {left}",
-            f"{done} of {self.seen}, {bad} failed  {left}",
-            f"{done} of {self.seen}",
+        alone: no other broadcast is running, so that `activity` has a line of its own.
+        """
+        done, bad = self.acknowledged, self.failed
+        waiting = self.seen - done - bad
+        left, rest = f"{_clock(self.ends_at - now)} left", f"round {self.round}"
+        short = f"{done} of {self.seen}, {bad} failed"
+        long = [
+            f"{done} acknowledged, {bad} failed, {waiting} waiting of {self.seen}  {rest}  {left}",
+            f"{short}, {waiting} waiting  {rest}  {left}",
         ]
+        if not alone:
+            long = [f"{short}  {left}  {self.activity(now)}"]
+        return [*long, f"{short}  {left}", f"{done} of {self.seen}"]
 
     def activity(self, now: float) -> str:
-        """What goes on right now."""
-        seconds = math.ceil(self.until - now)
-        if seconds <= 0 or self.stopping:
-            return self.doing
-        if self.doing == CALLING:
+        """What the broadcast is doing."""
+        seconds = math.ceil(self._until - now)
+        if seconds <= 0 or self._stopping:
+            return self._doing
+        if self._doing == CALLING:
             return f"{CALLING}; failed calls are repeated in {seconds} s"
-        return f"{self.doing}, {seconds} s"
+        return f"{self._doing}, {seconds} s"
 
+    def observe(self, event: Event, now: float) -> None:
+        """Takes in an event of this broadcast, or of the whole run."""
+        match event["event"]:
+            case "endpoints.resolved":
+                self.seen += event["newcomers"]
+                self.round = event["round"]
+                self._turn_to(CALLING)
+            case "resolution.failed":
+                self.round, self._resolution = event["round"], event
+                self._turn_to("asking DNS again")
+            case "resolution.waiting":
+                self._turn_to(f"waiting {WAITING[event['reason']]}", now + event["wait_seconds"])
+            case "call.succeeded":
+                self.acknowledged += 1
+            case "call.failed":
+                self._observe_failed_call(event, now)
+            case "endpoint.gone" | "endpoint.failed" | "endpoint.cancelled":
+                self._missed.setdefault(self._cause(event), []).append(event["endpoint"])
+            case "shutdown.requested":
+                self._turn_to(f"stopping after {event['signal']}: calls in flight may end")
+                self._stopping = True
+            case "broadcast.finished":
+                self._finish(event)
+            case "run.finished":
+                self.outcome = "broken off"
 
-class Row(NamedTuple):
-    """One broadcast in the table at the end."""
+    def _turn_to(self, doing: str, until: float = 0.0) -> None:
+        if not self._stopping:
+            self._doing, self._until = doing, until
 
-    broadcast: str
-    outcome: str
-    endpoints: str
-    failures: tuple[str, ...] = ()  # one for each reason
-    hint: str = ""
+    def _observe_failed_call(self, event: Event, now: float) -> None:
+        self._statuses[event["endpoint"]] = event.get("status_code")
+        if "retry_in_seconds" in event:
+            self._turn_to(CALLING, max(self._until, now + event["retry_in_seconds"]))
+        else:
+            self.failed += 1
+
+    def _cause(self, event: Event) -> str:
+        """Why an endpoint was missed, in a few words."""
+        verdict, cause = event["event"].removeprefix("endpoint."), event.get("error_type", "")
+        if cause == "status":
+            cause = f"status {self._statuses.get(event['endpoint'])}"
+        return cause if verdict == "failed" else ", ".join(filter(None, (verdict, cause)))
+
+    def _finish(self, event: Event) -> None:
+        self.outcome, self.hint = event["outcome"], event.get("hint", "")
+        self.seen, self.acknowledged = event["seen"], event["acknowledged"]
+        self.failed = event["failed"] + event["cancelled"]
+        self.failures = [_group(cause, endpoints) for cause, endpoints in self._missed.items()]
+        reason = event.get("reason")
+        if reason and reason == self._resolution.get("error_type"):
+            self.failures.insert(0, f"{reason}: {self._resolution['error_message']}")
+        elif reason and reason not in CALLS_FAILED and reason not in self._missed:
+            self.failures.insert(0, reason)
+        if not reason and not event["confirmed"]:
+            self.failures.append("no newer DNS answer confirmed it")
 
 
 class View:
-    """The state of the run as its events tell it. `progress` is replaced, never changed."""
+    """The state of the run as its events tell it. Events of several broadcasts may interleave."""
 
     def __init__(self) -> None:
-        self.progress: Progress | None = None
-        self.rows: list[Row] = []
-        self._missed: dict[str, list[str]] = {}  # reason -> endpoints
-        self._causes: dict[str, str] = {}  # endpoint -> why its last call failed, if it did
-        self._resolution: Event = {}  # that failed last
-        self._observers: dict[str, Callable[[Event, Progress, float], Progress | None]] = {
-            "endpoints.resolved": self._resolved,
-            "resolution.failed": self._resolution_failed,
-            "resolution.waiting": self._waiting,
-            "call.succeeded": self._succeeded,
-            "call.failed": self._call_failed,
-            "shutdown.requested": self._stopping,
-            "endpoint.gone": self._endpoint_missed,
-            "endpoint.failed": self._endpoint_missed,
-            "endpoint.cancelled": self._endpoint_missed,
-            "broadcast.finished": self._finished,
-            "run.finished": self._broken_off,
-        }
+        self.broadcasts: dict[str, Progress] = {}  # by name, in the order in which they began
+
+    @property
+    def running(self) -> list[Progress]:
+        """Broadcasts that have begun and not ended."""
+        return [progress for progress in self.broadcasts.values() if not progress.outcome]
 
     def observe(self, event: Event, now: float) -> None:
-        name = event["event"]
-        if name == "broadcast.started":
-            self.progress = Progress(event["broadcast"], now + event["deadline_seconds"])
-            self._missed, self._causes, self._resolution = {}, {}, {}
-        elif self.progress and name in self._observers:
-            self.progress = self._observers[name](event, self.progress, now)
-
-    def _resolved(self, event: Event, progress: Progress, _now: float) -> Progress:
-        seen = progress.seen + event["newcomers"]
-        return _turn(progress._replace(seen=seen), CALLING, round=event["round"])
-
-    def _resolution_failed(self, event: Event, progress: Progress, _now: float) -> Progress:
-        self._resolution = event
-        return _turn(progress, "asking DNS again", round=event["round"])
-
-    def _waiting(self, event: Event, progress: Progress, now: float) -> Progress:
-        doing = f"waiting {WAITING[event['reason']]}"
-        return _turn(progress, doing, until=now + event["wait_seconds"])
-
-    def _succeeded(self, event: Event, progress: Progress, _now: float) -> Progress:
-        self._causes.pop(event["endpoint"], None)
-        return progress._replace(acknowledged=progress.acknowledged + 1)
-
-    def _call_failed(self, event: Event, progress: Progress, now: float) -> Progress:
-        status = event["error_type"] == "status"
-        cause = f"status {event['status_code']}" if status else event["error_type"]
-        self._causes[event["endpoint"]] = cause
-        if "retry_in_seconds" not in event:
-            return progress._replace(failed=progress.failed + 1)
-        until = max(progress.until, now + event["retry_in_seconds"])
-        return _turn(progress, CALLING, until=until)
-
-    def _stopping(self, event: Event, progress: Progress, _now: float) -> Progress:
-        doing = f"stopping after {event['signal']}: calls in flight may end"
-        return progress._replace(doing=doing, stopping=True)
-
-    def _endpoint_missed(self, event: Event, progress: Progress, _now: float) -> Progress:
-        endpoint, cause = event["endpoint"], event.get("error_type")
-        verdict = event["event"].removeprefix("endpoint.")
-        if verdict != "failed":
-            cause = f"{verdict}, {cause}" if cause else verdict
-        elif cause == "status":
-            cause = self._causes[endpoint]
-        self._missed.setdefault(cause or verdict, []).append(endpoint)
-        return progress
-
-    def _finished(self, event: Event, progress: Progress, _now: float) -> None:
-        self.rows.append(
-            Row(
-                progress.name,
-                event["outcome"],
-                f"{event['acknowledged']} of {event['seen']}",
-                tuple(self._failures(event)),
-                event.get("hint", ""),
-            )
-        )
-
-    def _broken_off(self, _event: Event, progress: Progress, _now: float) -> None:
-        endpoints = f"{progress.acknowledged} of {progress.seen}"
-        self.rows.append(Row(progress.name, "broken off", endpoints))
-
-    def _failures(self, event: Event) -> list[str]:
-        """What keeps the broadcast from being complete, or from being sure of it."""
-        lines = [_group(cause, endpoints) for cause, endpoints in self._missed.items()]
-        reason = event.get("reason")
-        if reason and reason == self._resolution.get("error_type"):
-            lines.insert(0, f"{reason}: {self._resolution['error_message']}")
-        elif reason and reason not in CALLS_FAILED and reason not in self._missed:
-            lines.insert(0, reason)
-        if not reason and not event["confirmed"]:
-            lines.append("no newer DNS answer confirmed it")
-        return lines
-
-
-def _turn(progress: Progress, doing: str, until: float = 0.0, round: int = 0) -> Progress:  # noqa: A002
-    """Something else goes on now, unless a stop signal has ended all that."""
-    number = round or progress.round
-    if progress.stopping:
-        return progress._replace(round=number)
-    return progress._replace(round=number, doing=doing, until=until)
+        """Takes in the next event. now: seconds of a monotonic clock."""
+        if event["event"] == "broadcast.started":
+            name = event["broadcast"]
+            self.broadcasts[name] = Progress(name, now + event["deadline_seconds"])
+            return
+        for progress in self.running:
+            # An event that names no broadcast is about all of them.
+            if event.get("broadcast", progress.name) == progress.name:
+                progress.observe(event, now)
 
 
 def _group(cause: str, endpoints: Sequence[str]) -> str:
@@ -187,65 +160,56 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def columns(rows: Sequence[Row], stacked: bool = False) -> list[Column]:
-    """The table at the end, without columns that are empty; stacked: hints below failures."""
-    found: list[Column] = [
-        ("broadcast", [[row.broadcast] for row in rows]),
-        ("outcome", [[row.outcome] for row in rows]),
-        ("endpoints", [[row.endpoints] for row in rows]),
+def table(view: View, stacked: bool = False) -> list[Cells]:
+    """Headings and rows of the table at the end, without empty columns. None if there is no row.
+
+    stacked: hints are below the failures, not in a column of their own. No text in it steers a
+    terminal.
+    """
+    grid: list[Cells] = [(["broadcast"], ["outcome"], ["endpoints"], ["failures"], ["hint"])]
+    for each in view.broadcasts.values():
+        failures = [printable(failure) for failure in each.failures]
+        hints = [printable(each.hint)] if each.hint else []
+        if stacked:
+            failures, hints = failures + [f"hint: {hint}" for hint in hints], []
+        endpoints = f"{each.acknowledged} of {each.seen}"
+        grid.append(([printable(each.name)], [each.outcome], [endpoints], failures, hints))
+    columns = [column for column in zip(*grid, strict=True) if any(column[1:])]
+    return list(zip(*columns, strict=True))
+
+
+def plain_table(view: View) -> list[str]:
+    """Lines of the table at the end. None if no broadcast has begun."""
+    grid = table(view)
+    columns = zip(*grid, strict=True)
+    widths = [max(len(line) for cell in column for line in cell) for column in columns]
+    lines = [
+        "  ".join(map(str.ljust, parts, widths)).rstrip()
+        for cells in grid
+        for parts in zip_longest(*cells, fillvalue="")
     ]
-    failures = [[printable(line) for line in row.failures] for row in rows]
-    hints = [[printable(row.hint)] if row.hint else [] for row in rows]
-    if stacked:
-        for lines, hint in zip(failures, hints, strict=True):
-            lines += [f"hint: {text}" for text in hint]
-        hints = []
-    found += [("failures", failures)] if any(failures) else []
-    found += [("hint", hints)] if any(hints) else []
-    return found
+    return ["", *lines, ""] if lines else []
 
 
-def plain_table(rows: Sequence[Row]) -> list[str]:
-    """Its lines; none if no broadcast has begun."""
-    if not rows:
-        return []
-    laid_out = []
-    for heading, cells in columns(rows):
-        width = max(len(line) for line in [heading, *(line for cell in cells for line in cell)])
-        padded = [[line.ljust(width) for line in cell] for cell in [[heading], *cells]]
-        laid_out.append((" " * width, padded))
-    lines = []
-    blanks = [blank for blank, _ in laid_out]
-    for number in range(len(rows) + 1):
-        for parts in zip_longest(*(cells[number] for _, cells in laid_out)):
-            texts = [part or blank for part, blank in zip(parts, blanks, strict=True)]
-            lines.append("  ".join(texts).rstrip())
-    return ["", *lines, ""]
-
-
-def no_excerpt(_event: Event) -> str:
-    """In place of what shows the line of a configuration file that an error speaks of."""
-    return ""
-
-
-def details(event: Event, excerpt: Callable[[Event], str]) -> list[str]:
-    """What stands below an event's line: a bug's stack, and of config.invalid an excerpt."""
+def details(event: Event, excerpt: Excerpt) -> list[str]:
+    """Lines below an event's own line: where a bug happened, or the line of a mistake."""
     text = excerpt(event) if event["event"] == "config.invalid" else event.get("stack", "")
     return [printable(line) for line in text.splitlines()]
 
 
 class Lines:
-    """A display of plain lines, for where no live view can be drawn."""
+    """A display of plain lines, where no live view can be drawn."""
 
-    def __init__(self, sink: Sink, excerpt: Callable[[Event], str] = no_excerpt) -> None:
+    def __init__(self, sink: Sink, excerpt: Excerpt = lambda _event: "") -> None:
         self._sink = sink
         self._excerpt = excerpt
         self._view = View()
 
     def show(self, event: Event, passes: bool) -> None:
+        """Writes the event if it passes the log level, and the table before `run.finished`."""
         self._view.observe(event, now=0.0)
         if event["event"] == "run.finished":
-            self._write(plain_table(self._view.rows))
+            self._write(plain_table(self._view))
         if passes:
             self._write([console_line(event), *details(event, self._excerpt)])
 

@@ -1,19 +1,18 @@
-"""The live view on a terminal: draws with rich what `console` makes of the events.
+"""The live view on a terminal: draws what `console` makes of the events, laid out by rich.
 
-A thread draws, ten times a second at most, so that no event waits for the terminal. Between two
-frames the visible cursor stands where the live part begins: whatever ends or suspends the
-program, or resizes the terminal, nothing is left to be put right.
+A thread draws, at most ten times a second, so that no event waits for the terminal. Between two
+frames the cursor is visible and stands where the live part begins: whatever ends or suspends the
+program, or resizes the terminal, nothing has to be put right (docs/decisions/0012-live-view.md).
 """
 
 from __future__ import annotations
 
 import math
 import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
@@ -21,14 +20,15 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.log.setup import Event, Sink, console_line
-from worker.terminal.console import Column, Progress, View, columns, details, no_excerpt
+from worker.stop import start_thread
+from worker.terminal.console import Excerpt, Progress, View, details, table
 
 FRAME_SECONDS = 0.1
 INDENT = "  "
 BAR_CELLS = (10, 40)  # at least, at most
-WIDE_COLUMNS = 120  # from here on hints have a column of their own
-NARROW_COLUMNS = 60  # up to here there is no room for a table
-ERASE = "\r\x1b[J"  # from the line's beginning to the screen's end
+WIDE_COLUMNS = 120  # from here on, hints have a column of their own
+NARROW_COLUMNS = 60  # below this, there is no room for a table
+ERASE = "\r\x1b[J"  # from the beginning of the line to the end of the screen
 UP = "\x1b[{}A"
 LEVEL_COLUMNS = slice(13, 20)  # in a console line
 MIN_NAME_COLUMNS = 12
@@ -42,118 +42,124 @@ STYLES = {
     "broken off": "red",
 }
 
+Lasting = list[Text | Table]
+
 
 class Screen:
-    """A display whose last lines are alive."""
+    """A display whose last lines change: one for each running broadcast."""
 
-    def __init__(
-        self, sink: Sink, descriptor: int, excerpt: Callable[[Event], str] = no_excerpt
-    ) -> None:
+    def __init__(self, sink: Sink, descriptor: int, excerpt: Excerpt) -> None:
         self._sink = sink
         self._descriptor = descriptor
         self._excerpt = excerpt
-        no_color = bool(os.environ.get("NO_COLOR"))  # rich before 14 heeds an empty one, too
+        no_color = bool(os.environ.get("NO_COLOR"))  # rich before 14 obeys an empty one, too
         self._console = Console(file=sys.stdout, force_terminal=True, no_color=no_color)
         self._marks: tuple[str, ...] = tuple("#x-" if self._console.options.ascii_only else "━x─")
         self._view = View()
-        self._above: list[Text | Table] = []  # what is to stay above the live part, not drawn yet
-        self._drawn: list[Text] = []  # the live part as it stands there
-        self._changing = threading.Lock()  # the view and what is above
+        self._above: Lasting = []  # what stays above the live part, and is not drawn yet
+        self._drawn: object = None  # the live part on the terminal, and the terminal's size
+        self._changing = threading.Lock()  # held while the view or what is above changes
         self._over = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = start_thread(self._draw_until_over)
 
     def show(self, event: Event, passes: bool) -> None:
+        """Takes in the event. Returns at once, except for `run.finished`, which is drawn first."""
         with self._changing:
-            before = self._view.progress
             self._view.observe(event, time.monotonic())
-            self._above += self._lasting(event, passes, before)
-        if event["event"] == "broadcast.started" and not self._thread:
-            self._start()
+            self._above += self._lasting(event, passes)
         if event["event"] == "run.finished":
             self._over.set()
-            if self._thread:
-                self._thread.join()
-        if not self._thread or self._over.is_set():
+            self._thread.join()
             self._draw()
-
-    def _start(self) -> None:
-        self._thread = threading.Thread(target=self._draw_until_over, daemon=True)
-        # Signals are the main thread's: a system call that one interrupts waits without a bound.
-        old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-        try:
-            self._thread.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
     def _draw_until_over(self) -> None:
         while not self._over.wait(FRAME_SECONDS):
             self._draw()
 
-    # --- what is drawn --------------------------------------------------------------------------
+    # --- what stays above the live part ---------------------------------------------------------
 
-    def _lasting(
-        self, event: Event, passes: bool, before: Progress | None
-    ) -> Sequence[Text | Table]:
-        """What stays of an event. Of the others the live part tells."""
+    def _lasting(self, event: Event, passes: bool) -> Lasting:
+        """What stays of an event. The live part tells the others."""
         name, level = event["event"], event["level"]
-        if name == "broadcast.finished" and before:
-            return [self._final_line(before, event)]
+        if name == "broadcast.finished":
+            return [self._final_line(event)]
         if not passes or (level == "info" and not name.startswith("run.")):
             return []
         line = Text(console_line(event))
         line.stylize("dim", 0, LEVEL_COLUMNS.start)
         line.stylize(STYLES[level], LEVEL_COLUMNS.start, LEVEL_COLUMNS.stop)
-        below = [Text(line) for line in details(event, self._excerpt)]
         if name == "run.finished":
             line.stylize(STYLES[event["outcome"]], LEVEL_COLUMNS.stop)
             return [*self._table(), line]
-        return [line, *below]
+        return [line, *(Text(line) for line in details(event, self._excerpt))]
 
-    def _table(self) -> list[Text | Table]:
-        rows, width = self._view.rows, self._size().columns
-        if not rows:
-            return []
-        found = columns(rows, stacked=width < WIDE_COLUMNS)
-        if width < NARROW_COLUMNS:
-            return _paragraphs(found)
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-        for heading, _ in found:
-            table.add_column(heading, overflow="fold", no_wrap=heading in {"outcome", "endpoints"})
-        for number, row in enumerate(rows):
-            cells = [Text("\n".join(lines[number])) for _, lines in found]
-            cells[1].stylize(STYLES[row.outcome])
-            table.add_row(*cells)
-        return [table]
-
-    def _live_lines(self, progress: Progress, width: int) -> list[Text]:
-        now = time.monotonic()
-        line = self._bar_line(progress, progress.spellings(now), width)
-        return [line, _fit(Text(INDENT + progress.activity(now), "dim"), width)]
-
-    def _final_line(self, progress: Progress, event: Event) -> Text:
-        failed = event["failed"] + event["cancelled"]
-        counts = progress._replace(
-            seen=event["seen"], acknowledged=event["acknowledged"], failed=failed
-        )
-        outcome, seconds = event["outcome"], event["duration_seconds"]
-        text = f"{outcome}, {counts.acknowledged} of {counts.seen}"
-        line = self._bar_line(counts, [f"{text}  {seconds:.1f} s", text], self._size().columns - 1)
+    def _final_line(self, event: Event) -> Text:
+        progress, outcome = self._view.broadcasts[event["broadcast"]], event["outcome"]
+        text = f"{outcome}, {progress.acknowledged} of {progress.seen}"
+        texts = [f"{text}  {event['duration_seconds']:.1f} s", text]
+        (line,) = self._bar_lines([progress], [texts], self._size().columns - 1)
         line.highlight_words([outcome], STYLES[outcome])
         return line
 
-    def _bar_line(self, progress: Progress, spellings: Sequence[str], width: int) -> Text:
-        """The name, a bar, and the longest spelling that leaves room for it; else no bar."""
+    def _table(self) -> Lasting:
+        width = self._size().columns
+        grid = table(self._view, stacked=width < WIDE_COLUMNS)
+        if not grid:
+            return []
+        heading, *lines = grid
+        if width < NARROW_COLUMNS:  # each row below the one before
+            found = [Text()]
+            for (name,), (outcome,), (endpoints,), *others in lines:
+                found.append(
+                    Text.assemble(f"{name}: ", (outcome, STYLES[outcome]), f", {endpoints}")
+                )
+                found += [Text(INDENT + line) for cell in others for line in cell]
+            return [*found, Text()]
+        drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        for (name,) in heading:
+            drawn.add_column(name, overflow="fold", no_wrap=name in {"outcome", "endpoints"})
+        for cells in lines:
+            texts = [Text("\n".join(cell)) for cell in cells]
+            texts[1].stylize(STYLES[texts[1].plain])
+            drawn.add_row(*texts)
+        return [drawn]
+
+    # --- the live part --------------------------------------------------------------------------
+
+    def _live_lines(self, width: int, most: int) -> list[Text]:
+        """A line for each running broadcast. Those that do not fit are counted."""
+        running, now = self._view.running, time.monotonic()
+        alone = len(running) == 1
+        shown = running if len(running) <= most else running[: max(most - 1, 1)]
+        spellings = [progress.spellings(now, alone) for progress in shown]
+        lines = self._bar_lines(shown, spellings, width) if shown else []
+        if alone:
+            lines.append(Text(INDENT + running[0].activity(now), "dim"))
+        if len(shown) < len(running):
+            lines.append(Text(f"{INDENT}and {len(running) - len(shown)} more", "dim"))
+        return lines[:most]
+
+    def _bar_lines(
+        self, shown: Sequence[Progress], spellings: Sequence[Sequence[str]], width: int
+    ) -> list[Text]:
+        """Names, bars, and the longest spellings that leave room for bars; else no bars."""
         least, most = BAR_CELLS
-        name = _fit(Text(INDENT + progress.name, "bold"), max(width // 3, MIN_NAME_COLUMNS))
-        for spelling in spellings:
-            cells = width - name.cell_len - len(spelling) - 2
+        names = [Text(INDENT + progress.name, "bold") for progress in shown]
+        room = min(max(name.cell_len for name in names), max(width // 3, MIN_NAME_COLUMNS))
+        for name in names:
+            name.truncate(room, overflow="ellipsis", pad=True)
+        for texts in zip(*spellings, strict=True):
+            cells = width - room - max(map(len, texts)) - 2
             if cells >= least:
-                bar = self._bar(progress, min(cells, most))
-                return Text.assemble(name, " ", bar, " ", spelling)
-        return _fit(Text.assemble(name, " ", spellings[-1]), width)
+                break
+        bars = [self._bar(each, min(cells, most) if cells >= least else 0) for each in shown]
+        return [
+            Text(" ").join(filter(None, (name, bar, Text(text))))
+            for name, bar, text in zip(names, bars, texts, strict=True)
+        ]
 
     def _bar(self, progress: Progress, cells: int) -> Text:
-        """Told apart by their marks, too: colour may be off."""
+        """Its parts differ in their marks as well, since colour may be off."""
         seen = progress.seen or 1
         done = cells * progress.acknowledged // seen
         bad = min(math.ceil(cells * progress.failed / seen), cells - done)
@@ -162,10 +168,10 @@ class Screen:
             (good * done, "green"), (failed * bad, "red"), (waiting * (cells - done - bad), "dim")
         )
 
-    # --- how it is drawn ------------------------------------------------------------------------
+    # --- drawing --------------------------------------------------------------------------------
 
     def _size(self) -> os.terminal_size:
-        """As of now: it may be resized. Some terminals say that they are 0 by 0."""
+        """The terminal's size now, since it may change. Some terminals say that it is 0 by 0."""
         try:
             size = os.get_terminal_size(self._descriptor)
         except OSError:  # it was hung up
@@ -175,33 +181,19 @@ class Screen:
     def _draw(self) -> None:
         """Replaces the live part, below what is new above it, in one write."""
         size = self._size()
+        width = max(size.columns - 1, 1)
         with self._changing:
             above, self._above = self._above, []
-            progress = self._view.progress
-        live = self._live_lines(progress, size.columns - 1) if progress else []
-        live = live[: max(size.lines - 1, 1)]
-        if not above and live == self._drawn:
+            live = self._live_lines(width, max(size.lines - 1, 1))
+        if not above and (live, size) == self._drawn:
             return
-        self._drawn = live
+        self._drawn = live, size
         self._console.width = size.columns
         with self._console.capture() as capture:
             for each in above:
                 self._console.print(each, soft_wrap=isinstance(each, Text))
-            self._console.print(Text("\n").join(live), soft_wrap=True, end="")
+            text = Text("\n").join(live)
+            self._console.print(text, no_wrap=True, overflow="ellipsis", width=width, end="")
         back = "\r" + UP.format(len(live) - 1) * (len(live) > 1)
         frame = ERASE + capture.get() + back
         self._sink.write(frame.encode(self._console.encoding, errors="replace"))
-
-
-def _paragraphs(table: Sequence[Column]) -> list[Text | Table]:
-    """The table's content, a row below the other."""
-    lines: list[Text | Table] = [Text()]
-    for (name,), (outcome,), (endpoints,), *others in zip(*(c for _, c in table), strict=True):
-        first = Text.assemble(f"{name}: ", (outcome, STYLES[outcome]), f", {endpoints}")
-        lines += [first, *(Text(INDENT + line) for cell in others for line in cell)]
-    return [*lines, Text()]
-
-
-def _fit(text: Text, width: int) -> Text:
-    text.truncate(width, overflow="ellipsis")
-    return text

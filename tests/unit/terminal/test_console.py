@@ -12,22 +12,29 @@ from worker.stop import Stop
 from worker.terminal.console import (
     Lines,
     Progress,
-    Row,
     View,
-    columns,
     details,
-    no_excerpt,
     plain_table,
+    table,
 )
 
 Fields = dict[str, Any]
 
 POD, OTHER = "10.0.0.7:8080", "10.0.0.8:8080"
-FINISHED: Fields = {"outcome": "complete", "seen": 0, "acknowledged": 0, "confirmed": True}
+FINISHED: Fields = {
+    "outcome": "complete",
+    "seen": 0,
+    "acknowledged": 0,
+    "failed": 0,
+    "cancelled": 0,
+    "confirmed": True,
+}
 
 
 def observe(view: View, name: str, now: float = 0.0, **fields: Any) -> None:
-    view.observe({"event": name, **fields}, now)
+    """An event of the broadcast `clear`, or of the one that is named."""
+    whole_run = name in {"shutdown.requested", "config.invalid"} or name.startswith("run.")
+    view.observe({"event": name, **({} if whole_run else {"broadcast": "clear"}), **fields}, now)
 
 
 @pytest.fixture
@@ -35,14 +42,22 @@ def view() -> View:
     """A broadcast that began at 0, of two endpoints."""
     view = View()
     observe(view, "run.started", version="1", broadcasts=1)
-    observe(view, "broadcast.started", broadcast="clear", deadline_seconds=300.0)
+    observe(view, "broadcast.started", deadline_seconds=300.0)
     observe(view, "endpoints.resolved", round=1, newcomers=2)
     return view
 
 
 def progress(view: View) -> Progress:
-    assert view.progress
-    return view.progress
+    (running,) = view.running
+    return running
+
+
+def rows(view: View) -> list[tuple[Any, ...]]:
+    """What the table has to say of each broadcast."""
+    return [
+        (each.name, each.outcome, f"{each.acknowledged} of {each.seen}", each.failures, each.hint)
+        for each in view.broadcasts.values()
+    ]
 
 
 def test_before_a_broadcast_begins_there_is_nothing_to_watch() -> None:
@@ -50,12 +65,12 @@ def test_before_a_broadcast_begins_there_is_nothing_to_watch() -> None:
     observe(view, "shutdown.requested", signal="SIGTERM")
     observe(view, "config.invalid", error_message="no")
     observe(view, "run.finished")
-    assert (view.progress, view.rows) == (None, [])
+    assert view.broadcasts == {}
 
 
 def test_before_the_first_answer_it_asks() -> None:
     view = View()
-    observe(view, "broadcast.started", 10.0, broadcast="clear", deadline_seconds=3600.0)
+    observe(view, "broadcast.started", 10.0, deadline_seconds=3600.0)
     assert progress(view).spellings(10.0) == [
         "0 acknowledged, 0 failed, 0 waiting of 0  round 0  1:00:00 left",
         "0 of 0, 0 failed, 0 waiting  round 0  1:00:00 left",
@@ -105,8 +120,8 @@ def test_a_stop_signal_is_what_goes_on_from_then_on(view: View) -> None:
 
 def test_a_complete_broadcast_is_a_row_without_failures(view: View) -> None:
     observe(view, "broadcast.finished", **FINISHED | {"seen": 2, "acknowledged": 2})
-    assert view.progress is None
-    assert view.rows == [Row("clear", "complete", "2 of 2")]
+    assert view.running == []
+    assert rows(view) == [("clear", "complete", "2 of 2", [], "")]
 
 
 def test_failures_that_are_alike_are_one_line_of_the_row(view: View) -> None:
@@ -119,77 +134,137 @@ def test_failures_that_are_alike_are_one_line_of_the_row(view: View) -> None:
     observe(view, "endpoint.cancelled", endpoint=OTHER)
     partial: Fields = {"outcome": "partial", "seen": 9, "acknowledged": 2, "reason": "deadline"}
     observe(view, "broadcast.finished", **FINISHED | partial, hint="look there")
-    assert view.rows == [
-        Row(
+    assert rows(view) == [
+        (
             "clear",
             "partial",
             "2 of 9",
-            (
+            [
                 "4 status 503: 10.0.0.0:80, 10.0.0.1:80, 10.0.0.2:80, …",
                 f"1 deadline: {POD}",
                 f"1 gone, connect_refused: {OTHER}",
                 f"1 cancelled: {OTHER}",
-            ),
+            ],
             "look there",
         )
     ]
 
 
-def test_what_is_known_of_one_broadcast_is_forgotten_in_the_next(view: View) -> None:
-    observe(view, "endpoint.failed", endpoint=POD, error_type="timeout")
-    for _ in range(2):
-        observe(view, "broadcast.finished", **FINISHED)
-        observe(view, "broadcast.started", broadcast="next", deadline_seconds=1.0)
-    assert view.rows[1] == Row("next", "complete", "0 of 0")
+def test_events_of_broadcasts_that_overlap_are_kept_apart(view: View) -> None:
+    observe(view, "broadcast.started", 10.0, broadcast="reload", deadline_seconds=60.0)
+    observe(view, "endpoints.resolved", broadcast="reload", round=1, newcomers=1)
+    for broadcast, status in (("clear", 503), ("reload", 404)):
+        failed: Fields = {"endpoint": POD, "error_type": "status", "status_code": status}
+        observe(view, "call.failed", broadcast=broadcast, **failed)
+    observe(view, "call.succeeded", endpoint=OTHER)
+    assert [each.spellings(10.0)[1] for each in view.running] == [
+        "1 of 2, 1 failed, 0 waiting  round 1  4:50 left",
+        "0 of 1, 1 failed, 0 waiting  round 1  1:00 left",
+    ]
+    for broadcast, seen in (("reload", 1), ("clear", 2)):
+        observe(view, "endpoint.failed", broadcast=broadcast, endpoint=POD, error_type="status")
+        finished = FINISHED | {"outcome": "partial", "seen": seen, "failed": 1}
+        observe(view, "broadcast.finished", broadcast=broadcast, **finished)
+    # In the order in which they began, which is that of the configuration.
+    assert rows(view) == [
+        ("clear", "partial", "0 of 2", [f"1 status 503: {POD}"], ""),
+        ("reload", "partial", "0 of 1", [f"1 status 404: {POD}"], ""),
+    ]
+
+
+def test_beside_others_a_broadcast_says_in_its_line_what_it_is_doing(view: View) -> None:
+    assert progress(view).spellings(0.0, alone=False) == [
+        "0 of 2, 0 failed  5:00 left  calling",
+        "0 of 2, 0 failed  5:00 left",
+        "0 of 2",
+    ]
+
+
+def test_a_stop_signal_and_the_end_of_the_run_are_for_every_running_broadcast(view: View) -> None:
+    observe(view, "broadcast.started", broadcast="done", deadline_seconds=60.0)
+    observe(view, "broadcast.finished", broadcast="done", **FINISHED)
+    observe(view, "broadcast.started", broadcast="reload", deadline_seconds=60.0)
+    observe(view, "shutdown.requested", signal="SIGTERM")
+    stopping = "stopping after SIGTERM: calls in flight may end"
+    assert [each.activity(0.0) for each in view.running] == [stopping, stopping]
+    observe(view, "run.crashed", broadcast="never begun")
+    observe(view, "run.finished")
+    assert view.running == []
+    assert [row[:2] for row in rows(view)] == [
+        ("clear", "broken off"),
+        ("done", "complete"),
+        ("reload", "broken off"),
+    ]
+
+
+def test_nothing_in_a_row_steers_a_terminal(view: View) -> None:
+    observe(view, "broadcast.finished", **FINISHED, reason="\x1b[2J", hint="\x1b]0;a\x07")
+    assert table(view)[1][3:] == ([r"\x1b[2J"], [r"\x1b]0;a\x07"])
 
 
 @pytest.mark.parametrize(
     ("reason", "failures"),
     [
-        ("dns_refused", ("dns_refused: 10.0.0.10:53 answered REFUSED",)),
-        ("min_pods", ("min_pods",)),
-        ("all_calls_failed", ()),
-        (None, ("no newer DNS answer confirmed it",)),
+        ("dns_refused", ["dns_refused: 10.0.0.10:53 answered REFUSED"]),
+        ("min_pods", ["min_pods"]),
+        ("all_calls_failed", []),
+        (None, ["no newer DNS answer confirmed it"]),
     ],
 )
 def test_the_row_says_why_a_broadcast_is_not_complete_or_not_confirmed(
-    reason: str | None, failures: tuple[str, ...], view: View
+    reason: str | None, failures: list[str], view: View
 ) -> None:
     message = "10.0.0.10:53 answered REFUSED"
     observe(view, "resolution.failed", round=1, error_type="dns_refused", error_message=message)
     fields: Fields = FINISHED | {"confirmed": False} | ({"reason": reason} if reason else {})
     observe(view, "broadcast.finished", **fields)
-    assert view.rows[0].failures == failures
+    assert view.broadcasts["clear"].failures == failures
 
 
 def test_a_run_that_ends_within_a_broadcast_broke_it_off(view: View) -> None:
     observe(view, "call.succeeded", endpoint=POD)
     observe(view, "run.finished")
-    assert view.rows == [Row("clear", "broken off", "1 of 2")]
+    assert rows(view) == [("clear", "broken off", "1 of 2", [], "")]
 
 
-ROWS = [
-    Row("clear", "complete", "2 of 2"),
-    Row("reload", "partial", "1 of 3", ("1 status 503: a", "1 timeout: b"), "try it"),
-]
+@pytest.fixture
+def ended() -> View:
+    """Of a run of two broadcasts."""
+    view = View()
+    failures = ["1 status 503: a", "1 timeout: b"]
+    view.broadcasts = {
+        "clear": Progress("clear", 0.0, seen=2, acknowledged=2, outcome="complete"),
+        "reload": Progress(
+            "reload", 0.0, seen=3, acknowledged=1, outcome="partial", failures=failures, hint="try"
+        ),
+    }
+    return view
 
 
-def test_the_plain_table() -> None:
-    assert plain_table(ROWS) == [
+def test_the_plain_table(ended: View) -> None:
+    assert plain_table(ended) == [
         "",
         "broadcast  outcome   endpoints  failures         hint",
         "clear      complete  2 of 2",
-        "reload     partial   1 of 3     1 status 503: a  try it",
+        "reload     partial   1 of 3     1 status 503: a  try",
         "                                1 timeout: b",
         "",
     ]
-    assert plain_table([]) == []
+    assert plain_table(View()) == []
 
 
-def test_columns_that_are_empty_are_left_out_and_hints_can_stand_below_failures() -> None:
-    assert [heading for heading, _ in columns(ROWS[:1])] == ["broadcast", "outcome", "endpoints"]
-    assert columns(ROWS, stacked=True)[3:] == [
-        ("failures", [[], ["1 status 503: a", "1 timeout: b", "hint: try it"]])
+def test_columns_that_are_empty_are_left_out_and_hints_can_stand_below_failures(
+    ended: View,
+) -> None:
+    assert [cells[3:] for cells in table(ended, stacked=True)] == [
+        (["failures"],),
+        ([],),
+        (["1 status 503: a", "1 timeout: b", "hint: try"],),
+    ]
+    del ended.broadcasts["reload"]
+    assert table(ended) == [
+        (["broadcast"], ["outcome"], ["endpoints"]),
+        (["clear"], ["complete"], ["2 of 2"]),
     ]
 
 
@@ -209,5 +284,4 @@ def test_plain_lines_have_an_excerpt_below_a_configuration_error_and_heed_the_le
 
 def test_a_crash_shows_its_stack() -> None:
     event = {"event": "run.crashed", "stack": "  File a\n    b()\n"}
-    assert details(event, no_excerpt) == ["  File a", "    b()"]
-    assert details({"event": "config.invalid"}, no_excerpt) == []
+    assert details(event, lambda _event: "an excerpt") == ["  File a", "    b()"]

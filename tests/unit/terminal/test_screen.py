@@ -1,0 +1,113 @@
+"""The live view of broadcasts that overlap, drawn on a terminal from their events."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.loopback.terminal import Watched
+from worker.log.setup import Log, Masker, Sink, configure
+from worker.stop import Stop
+from worker.terminal.screen import Screen
+
+STARTED: dict[str, Any] = {
+    "method": "POST",
+    "request_url": "http://web/",
+    "concurrency": 1,
+    "deadline_seconds": 300.0,
+}
+RESOLVED: dict[str, Any] = {"qname": "web", "round": 1, "endpoints": 2, "newcomers": 2, "left": 0}
+FINISHED: dict[str, Any] = {
+    "outcome": "complete",
+    "seen": 2,
+    "acknowledged": 2,
+    "failed": 0,
+    "cancelled": 0,
+    "confirmed": True,
+    "duration_seconds": 1.0,
+}
+
+
+@pytest.fixture
+def terminal() -> Iterator[Watched]:
+    with Watched(columns=80, lines=10) as terminal:
+        yield terminal
+
+
+@pytest.fixture
+def log(terminal: Watched) -> Iterator[Log]:
+    sink = Sink(terminal.slave, Stop())
+    screen = Screen(sink, terminal.slave, excerpt=lambda _event: "")
+    log = configure(sink, "console", "info", Masker(()), screen)
+    yield log
+    log.error("run.finished", outcome="failed", exit_code=1, error_message="the test is over")
+
+
+def begin(log: Log, *names: str) -> None:
+    for name in names:
+        log.info("broadcast.started", broadcast=name, **STARTED)
+        log.info("endpoints.resolved", broadcast=name, **RESOLVED)
+
+
+def shows(*texts: str) -> Callable[[list[str]], bool]:
+    return lambda lines: all(any(text in line for line in lines) for text in texts)
+
+
+def stable(lines: list[str]) -> list[str]:
+    return [re.sub(r"[45]:\d\d left", "T left", line) for line in lines]
+
+
+def test_each_running_broadcast_has_a_line_and_the_last_one_two_again(
+    log: Log, terminal: Watched
+) -> None:
+    begin(log, "clear", "reload-all")
+    called: dict[str, Any] = {"endpoint": "10.0.0.1:80", "status_code": 200}
+    log.info("call.succeeded", broadcast="reload-all", duration_seconds=0.1, **called)
+    waiting: dict[str, Any] = {"reason": "cached_answer", "wait_seconds": 0.0}
+    log.info("resolution.waiting", broadcast="clear", **waiting)
+    shown = terminal.wait_for(
+        "both", lambda lines: shows("0 of 2", "1 of 2")(lines) and not shows("calling")(lines)
+    )
+    assert stable(shown) == [
+        f"  clear      {'─' * 38} 0 of 2, 0 failed  T left",
+        f"  reload-all {'━' * 19}{'─' * 19} 1 of 2, 0 failed  T left",
+    ]
+    terminal.resize(100, 10)
+    shown = terminal.wait_for("what they do", shows("newer", "calling"))
+    assert stable(shown) == [
+        f"  clear      {'─' * 26} 0 of 2, 0 failed  T left  waiting for a newer DNS answer",
+        f"  reload-all {'━' * 13}{'─' * 13} 1 of 2, 0 failed  T left  calling",
+    ]
+    log.info("broadcast.finished", broadcast="clear", **FINISHED)
+    shown = terminal.wait_for("one", shows("waiting of 2"))
+    assert stable(shown) == [
+        f"  clear {'━' * 40} complete, 2 of 2  1.0 s",
+        f"  reload-all {'━' * 12}{'─' * 13} 1 acknowledged, 0 failed, 1 waiting of 2"
+        "  round 1  T left",
+        "  calling",
+    ]
+
+
+def test_of_broadcasts_that_do_not_fit_the_first_are_shown_and_the_others_counted(
+    log: Log, terminal: Watched
+) -> None:
+    names = [f"b{number:02}" for number in range(20)]
+    begin(log, *names)
+    shown = terminal.wait_for("the others", shows("  and 12 more"))
+    assert [line.split()[0] for line in shown] == [*names[:8], "and"]
+    terminal.resize(80, 1)
+    log.warning("shutdown.requested", signal="SIGTERM")
+    terminal.wait_for("the stop", shows("SIGTERM: no new calls", "  b00"))
+    assert not shows("more")(terminal.shown)
+
+
+def test_names_take_up_no_more_than_a_third(log: Log, terminal: Watched) -> None:
+    begin(log, "a", "b" * 60)
+    shown = terminal.wait_for("both", lambda lines: str(lines).count("0 of 2") == 2)
+    assert stable(shown) == [
+        f"  a{' ' * 23} {'─' * 15} 0 of 2, 0 failed  T left  calling",
+        f"  {'b' * 23}… {'─' * 15} 0 of 2, 0 failed  T left  calling",
+    ]

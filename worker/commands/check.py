@@ -1,0 +1,97 @@
+"""`check`: how the configuration was understood, and how long a run can take. Asks nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from worker.commands.loading import load
+from worker.log.setup import Masker
+from worker.model import Broadcast, Config, Expect
+from worker.options import Options
+from worker.stop import Stop
+from worker.terminal.document import Document, masked, to_json, to_text
+
+
+def run(options: Options, environment: Mapping[str, str], _stop: Stop) -> int:
+    """Prints the document, as JSON or text. Returns the exit code. Raises ConfigInvalid."""
+    loaded = load(options, environment)
+    checked = masked(document(loaded), Masker(loaded.secrets))
+    if options.output == "json":
+        print(to_json(checked))
+        return 0
+    for broadcast in checked["broadcasts"]:
+        print(to_text(broadcast))
+    count, longest = len(checked["broadcasts"]), checked["longest_seconds"]
+    print(f"{count} broadcast{'s' * (count > 1)}; a run takes at most {longest:g} s")
+    return 0
+
+
+def document(loaded: Config) -> Document:
+    """The document about a valid configuration.
+
+    Broadcasts overlap, so most runs are far shorter than the sum of the deadlines.
+    """
+    return {
+        "errors": [],
+        "broadcasts": [_understood(entry) for entry in loaded.broadcasts],
+        "files": list(loaded.files),
+        "longest_seconds": sum(entry.deadline_seconds for entry in loaded.broadcasts),
+    }
+
+
+def _understood(entry: Broadcast) -> Document:
+    """Every key as it was understood. Of a secret it says only that there is one."""
+    auth = entry.auth
+    return {
+        "name": entry.name,
+        "method": entry.method,
+        "url": entry.url,
+        "port": entry.port,
+        "ip_family": entry.ip_family,
+        "headers": [name for name, _ in entry.headers],
+        "body_bytes": len(entry.body or b""),
+        "auth": ("bearer" if auth.bearer else "basic") if auth else None,
+        "tls": tls(entry),
+        "expect": {
+            "status": _ranges(entry.expect),
+            "body_contains": (entry.expect.body_contains or b"").decode() or None,
+        },
+        "concurrency": entry.concurrency,
+        "stagger_seconds": entry.stagger_seconds,
+        "connect_timeout_seconds": entry.connect_timeout_seconds,
+        "timeout_seconds": entry.timeout_seconds,
+        "attempts": entry.attempts,
+        "backoff": {
+            "initial_seconds": entry.backoff_initial_seconds,
+            "max_seconds": entry.backoff_max_seconds,
+        },
+        "settle_seconds": entry.settle_seconds,
+        "deadline_seconds": entry.deadline_seconds,
+        "min_pods": entry.min_pods,
+        "log_response": entry.log_response,
+        "tags": list(entry.tags),
+        "longest_seconds": entry.deadline_seconds,  # calls in flight are cut then
+    }
+
+
+def tls(entry: Broadcast) -> Document | None:
+    """Who is trusted, and what is shown to the pods. None: the broadcast uses http."""
+    if not entry.https:
+        return None
+    return {
+        "server_name": entry.tls.server_name or entry.host.removesuffix("."),
+        "verified": not entry.tls.insecure_skip_verify,
+        "ca_file": entry.tls.ca_file,
+        "cert_file": entry.tls.cert_file,
+    }
+
+
+def _ranges(expect: Expect) -> list[str]:
+    """Status codes as in a configuration: a whole class is 2xx."""
+    codes = sorted(expect.status_codes)
+    whole = [
+        first
+        for first in range(1, 6)
+        if expect.status_codes >= {*range(first * 100, first * 100 + 100)}
+    ]
+    return [f"{first}xx" for first in whole] + [str(c) for c in codes if c // 100 not in whole]

@@ -1,0 +1,98 @@
+"""`plan`: whom a run would call now, and with which bytes. Asks DNS, and calls nobody."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from worker.calls.request import prepare
+from worker.commands.check import tls
+from worker.commands.loading import load, resolv_conf
+from worker.discovery.dns.lookup import Lookup
+from worker.discovery.dns.resolvconf import ResolvConf
+from worker.log.setup import Masker
+from worker.model import Answer, Broadcast, BroadcastReport, Reason, ResolutionFailure
+from worker.options import Options
+from worker.report.hints import hint
+from worker.report.outcome import exit_code
+from worker.rounds.world import Questions
+from worker.stop import Stop, Stopped, StopSignal
+from worker.terminal.document import Document, masked, to_json, to_text
+
+PLAN_SECONDS = 30.0
+# In place of the ids of the run and of the call: W3C Trace Context forbids both values.
+TRACE_ID, SPAN_ID = "0" * 32, "0" * 16
+
+
+def run(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
+    """Prints the document, as JSON or text, a broadcast's text as soon as DNS has answered.
+
+    Returns the exit code: that of a run of which every call was acknowledged. Raises ConfigInvalid
+    and Stopped.
+    """
+    loaded = load(options, environment)
+    masker, conf = Masker(loaded.secrets), resolv_conf(options)
+    documents: list[Document] = []
+    for entry in loaded.broadcasts:
+        documents.append(masked(document(entry, ask(entry, conf, stop)), masker))
+        if options.output == "text":
+            print(to_text(documents[-1]))
+    if options.output == "json":
+        print(to_json({"errors": [], "broadcasts": documents}))
+    return exit_code("failed") if any("error_type" in each for each in documents) else 0
+
+
+def ask(entry: Broadcast, conf: ResolvConf, stop: Stop) -> Answer | ResolutionFailure:
+    """The answer of DNS, as a run would get its first one. Raises Stopped."""
+    lookup = Lookup(entry.host, entry.port, entry.ip_family, conf)
+    ends_at = time.monotonic() + PLAN_SECONDS
+    Questions(stop.mailbox).ask(0, lambda: lookup.ask(ends_at))
+    (message,) = stop.mailbox.get()
+    if isinstance(message, StopSignal):
+        raise Stopped
+    if isinstance(message.outcome, Exception):
+        raise message.outcome
+    answer: Answer | ResolutionFailure = message.outcome
+    return answer
+
+
+def document(entry: Broadcast, answer: Answer | ResolutionFailure) -> Document:
+    """One broadcast as a run would carry it out now.
+
+    It has `error_type`, `error_message` and `hint` if the run could not be complete.
+    """
+    prepared = prepare(entry, TRACE_ID)
+    head, _, body = prepared.to_bytes(SPAN_ID).partition(b"\r\n\r\n")
+    found: Document = {"name": entry.name, "qname": answer.qname}
+    if isinstance(answer, Answer):
+        found["rcode"], found["ttl_seconds"] = answer.rcode, answer.ttl_seconds
+        found["endpoints"] = [str(endpoint) for endpoint in answer.endpoints]
+        found |= _missing(entry, answer.rcode, len(answer.endpoints))
+    else:
+        found |= _problem(entry, answer.error_type, answer.error_message)
+    traced = prepared.after_span_id is not None
+    return {
+        **found,
+        "tls": tls(entry),
+        "request": head.decode().split("\r\n"),
+        "body": body.decode(errors="backslashreplace"),
+        "body_bytes": len(body),
+        "differs_per_call": ["traceparent"] if traced else [],
+    }
+
+
+def _missing(entry: Broadcast, rcode: str, listed: int) -> Document:
+    """What is wrong if DNS lists too few endpoints."""
+    if listed >= entry.min_pods:
+        return {}
+    if not listed:
+        nobody = "NXDOMAIN" if rcode == "NXDOMAIN" else "NODATA"
+        return _problem(entry, "no_pods", f"{nobody}: no ready pods, or no such Service")
+    return _problem(entry, "min_pods", f"{listed} listed, at least {entry.min_pods} wanted") | {
+        "hint": "scale up, or lower min_pods; a run waits for more pods as long as settle says"
+    }
+
+
+def _problem(entry: Broadcast, reason: Reason, message: str) -> Document:
+    report = BroadcastReport(entry.name, "failed", reason, (), 0, 0, False, 0.0)
+    return {"error_type": reason, "error_message": message, "hint": hint(entry, report)}

@@ -1,0 +1,96 @@
+"""The document that `check` or `plan` prints: as JSON, and as text for a person."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from worker.config.yaml import ConfigError
+from worker.log.setup import Masker, printable
+
+Document = dict[str, Any]
+
+TITLE = ("name", "method", "url", "qname")
+PROBLEM = {"error_type", "error_message", "hint"}
+SHOWN_BODY_CHARACTERS = 4000
+
+
+def invalid(errors: Sequence[ConfigError]) -> Document:
+    """The document about a configuration that is not valid."""
+    return {"errors": [error._asdict() for error in errors], "broadcasts": []}
+
+
+def masked(value: Any, masker: Masker) -> Any:
+    """A document, or a part of one, without secrets."""
+    if isinstance(value, dict):
+        return {key: masked(part, masker) for key, part in value.items()}
+    if isinstance(value, list):
+        return [masked(part, masker) for part in value]
+    return masker.mask(value) if isinstance(value, str) else value
+
+
+def to_json(document: Document) -> str:
+    """As `--output json` prints it."""
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def to_text(broadcast: Document) -> str:
+    """One broadcast of a document: a title, and a line or more for each key.
+
+    Parts of an object are named as in configuration errors, such as `tls.ca_file`. Control
+    characters are escaped, so that no text steers a terminal.
+    """
+    name, *title = [broadcast[key] for key in TITLE if key in broadcast]
+    lines = [f"{name}: {' '.join(title)}"]
+    for key, value in _flat(broadcast):
+        mark = "  ! " if key in PROBLEM else "  "
+        first, *others = _said(key, value, broadcast)
+        lines.append(f"{mark}{key.removesuffix('_seconds')}: {first}".rstrip())
+        lines += [f"    {line}" for line in others]
+    return "\n".join(map(printable, lines)) + "\n"
+
+
+def _flat(document: Document, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in document.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{key}.")
+        elif key not in TITLE:
+            yield prefix + key, value
+
+
+def _said(key: str, value: Any, broadcast: Document) -> list[str]:
+    """A value in words. Lines after the first belong below it."""
+    if key == "endpoints":
+        return [str(len(value)), *value]
+    if key == "request":
+        return ["", *(f"> {line}" for line in value)]
+    if key == "body" and value:
+        return ["", *(f"> {line}" for line in _shortened(value, broadcast["body_bytes"]))]
+    if key.endswith("_seconds"):
+        return [f"{value:g} s"]
+    if isinstance(value, bool):
+        value = "yes" if value else "no"
+    elif isinstance(value, list):
+        value = ", ".join(value)
+    said = "none" if value in (None, "") else str(value)
+    return [said + _note(key, said, broadcast)]
+
+
+def _shortened(body: str, size: int) -> list[str]:
+    if len(body) <= SHOWN_BODY_CHARACTERS:
+        return body.split("\n")
+    lines = f"{body[:SHOWN_BODY_CHARACTERS]}…".split("\n")
+    return [*lines, f"({size} bytes in all; --output json shows them)"]
+
+
+def _note(key: str, said: str, broadcast: Document) -> str:
+    """What a value does not say by itself."""
+    if key == "port" and urlsplit(broadcast["url"]).port is None:
+        return " (the default, since the URL names none)"
+    if key == "tls.ca_file" and said == "none" and broadcast["tls"]["verified"]:
+        return " (the system trust store)"
+    if key == "differs_per_call" and said != "none":
+        return " (the zeros stand for the ids of the run and of the call)"
+    return ""

@@ -4,7 +4,7 @@
 # make check         formatting, lint, types, import contract
 # make image         build pod-broadcast:VERSION (ARGS go to docker build)
 # make kind          apply the example overlay to an existing kind cluster
-# make bench         compare the worker with curl, requests and aiohttp; needs curl, dig and nginx (ARGS=--help)
+# make bench         compare the worker with curl, requests and aiohttp; needs curl, dig, nginx and openssl (ARGS=--quick, ARGS=--help)
 # make simulate      100,000 histories of a simulated cluster (HISTORIES=n for another number)
 # make coverage      run the tests, and show which lines and branches of worker/ they reach
 # make generated     write docs/configuration.md, docs/events.md and config/schema.json from their tables

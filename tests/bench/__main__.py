@@ -1,7 +1,7 @@
 """`make bench`: the worker beside every other way to send one request to all pods of a Service.
 
 Results go to a JSON file; `tests.bench.page` makes tables and a plot of it. Only ratios within one
-run mean anything: everything takes turns, on loopback, and the machine's noise is one of the rows.
+run mean anything: all ways take turns, on loopback, and one of the rows shows the machine's noise.
 """
 
 from __future__ import annotations
@@ -21,14 +21,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.bench import page, startup
+from tests.bench import certificates, lists, page, startup
 from tests.bench.measure import Command, Series, take_turns
-from tests.bench.servers import NGINX_PORT, PODS_PORT, Dns, Nginx, SlowPods, allow_many_sockets
+from tests.bench.servers import (
+    NGINX_PORT,
+    PODS_PORT,
+    TLS_PORT,
+    Dns,
+    Nginx,
+    SlowPods,
+    allow_many_sockets,
+    name_of,
+    services,
+)
 from tests.bench.ways import (
     CURL_PARALLEL,
     FOR_LOOP,
     NOISE,
     PROCESS_FOR_EACH_CALL,
+    curl_tls,
     others,
     without_calls,
     worker,
@@ -39,8 +50,11 @@ NEEDED = {
     "curl": "apt-get install curl",
     "dig": "apt-get install dnsutils",
     "nginx": "apt-get install nginx-light",
+    "openssl": "apt-get install openssl",
 }
 SLOW_HELP = "no for-loop of curl and no xargs with more pods than this: they take minutes"
+QUICK_HELP = "in two minutes: http and https beside curl --parallel alone, in three turns"
+QUICK: dict[str, Any] = {"only": ["whole", "https"], "turns": 3, "pods": [4000]}
 # The kernel's table of connections, which remembers each for two minutes; Docker switches it on.
 CONNTRACK_MAX = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 MANY_CONNECTIONS = 2_000_000
@@ -49,14 +63,20 @@ SLOW_PODS = 3200
 SLOW_PODS_SOME_HANGING = 640
 HANG_EVERY = 100
 HANG_TIMEOUT_SECONDS = 2
+IN_FLIGHT, IN_FLIGHT_SECONDS = 1000, 1.0
+JSON = ROOT / "build" / "performance.json"
 
 
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     sections = {
         "whole": whole,
+        "https": https,
         "latency": latency,
         "growth": growth,
+        "in_flight": in_flight,
+        "list": lambda options, folder: lists.measure(folder, options.turns, options.broadcasts),
+        "contexts": lambda options, folder: startup.contexts(folder, options.turns),
         "startup": lambda options, folder: startup.measure(folder, options.turns),
         "loglines": log_lines,
     }
@@ -64,10 +84,15 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--pods", type=int, nargs="+", default=[3, 100, 1000, 4000])
     parser.add_argument("--concurrency", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--slow-pods", type=int, default=4000, help=SLOW_HELP)
+    parser.add_argument("--tls-pods", type=int, default=1000)
+    parser.add_argument("--broadcasts", type=int, default=40, help="in the list of broadcasts")
     parser.add_argument("--only", nargs="+", choices=sections, default=list(sections))
-    parser.add_argument("--json", type=Path, default=page.RESULTS, help="added to if it exists")
+    parser.add_argument("--quick", action="store_true", help=QUICK_HELP)
+    parser.add_argument("--json", type=Path, default=JSON, help="added to if it exists")
+    parser.set_defaults(**QUICK if "--quick" in arguments else {})
     options = parser.parse_args(arguments)
     check_needed()
+    options.json.parent.mkdir(exist_ok=True)
     compileall.compile_dir(ROOT / "worker", quiet=1)  # as the image has it
     allow_many_sockets()
     results = json.loads(options.json.read_text()) if options.json.exists() else {}
@@ -77,7 +102,8 @@ def main(arguments: Sequence[str]) -> None:
             results[name] = sections[name](options, Path(folder))
             results["machine"] = machine(options.turns)
             options.json.write_text(json.dumps(results, indent=1) + "\n")
-    for title, table in page.tables(results).items():
+    measured = {name: results[name] for name in [*options.only, "machine"]}
+    for title, table in page.tables(measured).items():
         print(f"\n{title}\n\n{table}")
 
 
@@ -91,6 +117,8 @@ def check_needed() -> None:
     curl = subprocess.run(["curl", "--help", "all"], capture_output=True, text=True, check=False)
     if "--parallel" not in curl.stdout:
         raise SystemExit("make bench needs curl 7.66 or newer, which has --parallel")
+    if int(_first_line("openssl", "version").split()[1].split(".")[0]) < 3:
+        raise SystemExit("make bench needs openssl 3 or newer, whose req has -CA")
     if not shutil.which("valgrind"):
         print("instructions are not counted: apt-get install valgrind", file=sys.stderr)
     if CONNTRACK_MAX.exists() and (most := int(CONNTRACK_MAX.read_text())) < MANY_CONNECTIONS:
@@ -119,10 +147,12 @@ def whole(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """Whole processes, from the name to the last answer; the pods are nginx."""
     found = []
     for pods in options.pods:
-        with Nginx(pods) as nginx, Dns([pods]) as dns:
+        with Nginx(pods) as nginx, Dns(services(pods)) as dns:
             for concurrency in options.concurrency:
                 ours = worker(folder, dns.port, pods, NGINX_PORT, concurrency)
                 theirs = others(dns.port, pods, NGINX_PORT, concurrency)
+                if options.quick:
+                    theirs = [way for way in theirs if way.name == CURL_PARALLEL]
                 if concurrency != options.concurrency[0]:  # it knows no concurrency
                     theirs = [way for way in theirs if way.name != FOR_LOOP]
                 if pods > options.slow_pods:
@@ -135,11 +165,33 @@ def whole(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+def https(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """The worker and curl --parallel, which verify the pods' certificates; the pods are nginx."""
+    pods = options.tls_pods
+    found = []
+    for kind in certificates.KEYS:
+        certificate = certificates.issue(folder, kind, name_of(pods).rstrip("."))
+        with Nginx(pods, certificate) as nginx, Dns(services(pods)) as dns:
+            window = _window(nginx, pods)
+            for concurrency in options.concurrency:
+                where = (dns.port, pods, TLS_PORT, concurrency)
+                tls = f"  tls: {{ca_file: {certificate.ca_file}}}\n"
+                ours = worker(folder, *where, more=tls, scheme="https")
+                curl = curl_tls(*where, certificate.ca_file)
+                commands = [ours, replace(ours, name=NOISE), curl]
+                rows = _series(commands, options.turns, folder, window, pods, concurrency)
+                found += [row | {"certificate": kind} for row in rows]
+            bare = without_calls(ours, dns.port, pods)
+            rows = _series(bare, options.turns, folder, lambda: 0.0, pods, concurrency)
+            found += [row | {"certificate": kind} for row in rows]
+    return found
+
+
 def latency(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """Pods that take 50 ms; and such pods of which every hundredth hangs until the timeout."""
     found = []
     for pods, hang_every in ((SLOW_PODS, 0), (SLOW_PODS_SOME_HANGING, HANG_EVERY)):
-        with SlowPods(pods, LATENCY_SECONDS, hang_every) as slow, Dns([pods]) as dns:
+        with SlowPods(pods, LATENCY_SECONDS, hang_every) as slow, Dns(services(pods)) as dns:
             for concurrency in options.concurrency:
                 where = (dns.port, pods, PODS_PORT, concurrency)
                 timeout = HANG_TIMEOUT_SECONDS if hang_every else 10
@@ -158,7 +210,7 @@ def latency(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
 def growth(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """The worker alone, with more and more pods."""
     sizes = [1, 10, *options.pods[1:]]
-    with Nginx(max(sizes)), Dns(sizes) as dns:
+    with Nginx(max(sizes)), Dns(services(*sizes)) as dns:
         commands = [
             replace(worker(folder, dns.port, pods, NGINX_PORT, 16), name=str(pods))
             for pods in sizes
@@ -171,6 +223,14 @@ def growth(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
             for row, command in zip(found, commands, strict=True):
                 row["instructions"] = startup.instructions(command)
         return found
+
+
+def in_flight(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """The worker alone, with a call to every pod in flight; each pod takes a second."""
+    pods = IN_FLIGHT
+    with SlowPods(pods, IN_FLIGHT_SECONDS, hang_every=0) as slow, Dns(services(pods)) as dns:
+        ours = [worker(folder, dns.port, pods, PODS_PORT, concurrency=pods)]
+        return _series(ours, options.turns, folder, _window(slow, pods), pods, pods)
 
 
 def log_lines(_options: argparse.Namespace, _folder: Path) -> dict[str, float]:

@@ -1,6 +1,6 @@
-"""What a line of `call.succeeded` costs: the whole, and its parts with other libraries for them.
+"""What it costs to log `call.succeeded`: the whole line, its parts, and other JSON libraries.
 
-CPU time of this process, the best of several rounds: a disturbance only ever adds.
+CPU time of this process, the lowest of several rounds, since other load only adds to it.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ FIELDS: dict[str, Any] = {
 
 class _Nowhere(Sink):
     def write(self, line: bytes) -> None:
-        """Drops it."""
+        """Does nothing."""
 
     info = warning = error = write
 
 
 def measure() -> dict[str, float]:
-    """Microseconds a line."""
+    """Microseconds for each line."""
     with tempfile.TemporaryFile() as file:
         sink = Sink(file.fileno(), Stop())
         nowhere = _Nowhere(file.fileno(), Stop())

@@ -1,6 +1,6 @@
-"""One run of a command, measured; and many commands, taking turns.
+"""Measures one run of a command, and many commands that take turns.
 
-CPU time is that of the command and all its children, as the kernel accounts it to who waits.
+CPU time is that of the command and all its children, as wait4(2) reports it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Command:
     name: str
     line: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
-    exit_codes: tuple[int, ...] = (0,)  # of success, which the benchmark insists on
+    exit_codes: tuple[int, ...] = (0,)  # any other ends the benchmark
 
 
 @dataclass(slots=True)
 class Series:
-    """The runs of one command. `window_seconds`: from the first request to the last."""
+    """The runs of one command. `window_seconds`: from the first connection to the last answer."""
 
     name: str
     wall_seconds: list[float] = field(default_factory=list)
@@ -51,7 +51,13 @@ class Series:
 
 
 def run(command: Command, output: Path, series: Series) -> None:
-    """Runs the command, its output to a file, and notes what it took. It has to succeed."""
+    """Runs the command with its output in a file, and adds what it took to the series.
+
+    Raises SystemExit with the end of the output where the exit code is not an expected one.
+    """
+    # A child's peak memory begins with its parent's, since ru_maxrss survives execve. This sets
+    # ours back to what is in use now: clear_refs in proc(5).
+    Path("/proc/self/clear_refs").write_text("5")
     with output.open("wb") as stdout:
         began_at = time.monotonic()
         process = subprocess.Popen(
@@ -78,7 +84,11 @@ def take_turns(
     output: Path,
     window: Callable[[], float] = lambda: 0.0,
 ) -> list[Series]:
-    """Every command once, then every command again, and so on: what disturbs, disturbs all."""
+    """Runs every command once, then every command again, so that other load disturbs all alike.
+
+    There is one more turn, the first, which warms up and is not counted. `window` is asked after
+    each run for the seconds from its first connection to its last answer.
+    """
     all_series = {command.name: (command, Series(command.name)) for command in commands}
     for turn in range(turns + 1):
         for command, series in all_series.values():
@@ -89,7 +99,7 @@ def take_turns(
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The median over the turns of what we took as a multiple of what they took."""
+    """The median over the turns of our figure divided by theirs."""
     return statistics.median(
         our / max(their, 1e-6) for our, their in zip(ours, theirs, strict=True)
     )

@@ -1,9 +1,9 @@
-"""Pods that take their time: one process that answers 200 on many loopback addresses.
+"""Slow pods: one process that answers 200 on many loopback addresses.
 
-`python -m tests.bench.pods FIRST_ADDRESS COUNT PORT DELAY_SECONDS HANG_EVERY`: each answer comes
-DELAY_SECONDS after its request; every so-manieth pod never answers (0: none). It writes "ready";
-then, for each line on standard input, how many requests came since the last, and the seconds from
-the first connection to the last answer.
+`python -m tests.bench.pods FIRST_ADDRESS COUNT PORT DELAY_SECONDS HANG_EVERY`: each answer is sent
+DELAY_SECONDS after its request. One pod in HANG_EVERY never answers; with 0, all do. The process
+writes "ready". Then, for each line on standard input, it writes how many requests came since the
+line before, and the seconds from the first connection to the last answer.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main(first: str, count: int, port: int, delay_seconds: float, hang_every: in
                 connection, answers = connections[descriptor]
                 data = connection.recv(65536)
                 if data and not answers:
-                    continue  # until its client gives up
+                    continue  # the connection stays open until the client gives up
                 del connections[descriptor]
                 poll.unregister(connection)
                 if data:

@@ -1,6 +1,6 @@
-"""What the benchmark calls: nginx as fast pods, and a nameserver with its answers laid out ready.
+"""What the benchmark calls: nginx as fast pods, and a nameserver that answers at once.
 
-For pods that are slow, or hang, there is tests/bench/pods.py.
+tests/bench/pods.py has pods that are slow or hang.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from tests.bench.certificates import Certificate
 from tests.loopback.program import ROOT
 
 FIRST_ADDRESS = ipaddress.IPv4Address("127.200.0.1")
 NGINX_PORT = 18080
 PODS_PORT = 18081
+TLS_PORT = 18443
 
 NGINX_CONFIG = """\
 daemon off;
@@ -36,7 +38,7 @@ pid {folder}/pid;
 error_log {folder}/error.log;
 events {{ worker_connections {connections}; }}
 http {{
-    log_format moments '$msec';
+    log_format moments '$msec $connection_time $ssl_session_reused';
     access_log {folder}/access.log moments;
     keepalive_timeout 0;
     client_body_temp_path {folder}/body;
@@ -44,6 +46,7 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
+{tls}
     server {{
 {listen}
         location / {{ return 200 "ok"; }}
@@ -53,6 +56,7 @@ http {{
 
 
 def addresses(count: int) -> list[str]:
+    """Of so many pods, from 127.200.0.1 on."""
     return [str(FIRST_ADDRESS + number) for number in range(count)]
 
 
@@ -61,25 +65,43 @@ def name_of(count: int) -> str:
     return f"pods-{count}.bench."
 
 
+def services(*counts: int) -> dict[str, list[str]]:
+    """The addresses of Services with so many pods, by name."""
+    return {name_of(count): addresses(count) for count in counts}
+
+
 def allow_many_sockets() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class Nginx:
-    """Pods that answer 200 at once; nginx, one process, a listener for each address."""
+    """Pods that answer 200 at once; nginx, one process, a listener for each address.
 
-    def __init__(self, count: int) -> None:
+    With a certificate they speak TLS 1.2 or 1.3 on TLS_PORT; other settings are nginx's defaults.
+    """
+
+    def __init__(self, count: int, certificate: Certificate | None = None) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="bench-nginx-"))
-        listen = "".join(f"        listen {a}:{NGINX_PORT};\n" for a in addresses(count))
+        where, tls = f"{NGINX_PORT}", ""
+        if certificate:
+            where = f"{TLS_PORT} ssl"
+            tls = (
+                f"    ssl_certificate {certificate.cert_file};\n"
+                f"    ssl_certificate_key {certificate.key_file};\n"
+                "    ssl_protocols TLSv1.2 TLSv1.3;"
+            )
+        listen = "".join(f"        listen {a}:{where};\n" for a in addresses(count))
         config = self._folder / "nginx.conf"
         config.write_text(
-            NGINX_CONFIG.format(folder=self._folder, listen=listen, connections=2 * count + 1000)
+            NGINX_CONFIG.format(
+                folder=self._folder, tls=tls, listen=listen, connections=2 * count + 1000
+            )
         )
         allow_many_sockets()
         program = shutil.which("nginx") or "/usr/sbin/nginx"
         line = [program, "-e", "error.log", "-c", str(config), "-p", str(self._folder)]
-        self._process = subprocess.Popen(line, stderr=subprocess.DEVNULL)  # also in its log
+        self._process = subprocess.Popen(line, stderr=subprocess.DEVNULL)  # its log has it, too
         self._log = self._folder / "access.log"
         self._seen = 0
 
@@ -100,32 +122,40 @@ class Nginx:
         shutil.rmtree(self._folder)
 
     def window(self, expected: int) -> float:
-        """Seconds from the first to the last of the requests since this was last asked.
+        """Seconds from the first connection to the last answer, since this was last asked.
 
         nginx writes a request's line after its answer, so the last may be a moment late.
         """
         for _ in range(100):
-            moments = self._log.read_bytes()[self._seen :].split()
-            if len(moments) >= expected:
+            lines = self._log.read_bytes()[self._seen :].splitlines()
+            if len(lines) >= expected:
                 break
             time.sleep(0.01)
-        assert len(moments) == expected, f"{len(moments)} requests came, expected {expected}"
+        assert len(lines) == expected, f"{len(lines)} requests came, expected {expected}"
         self._seen = self._log.stat().st_size
-        return float(moments[-1]) - float(moments[0])
+        ends, lasted, resumed = zip(*(line.split() for line in lines), strict=True)
+        assert b"r" not in resumed, "a TLS session of another pod was resumed"
+        # The answers' moments, less how long their connections had been open by then.
+        begins = (float(end) - float(length) for end, length in zip(ends, lasted, strict=True))
+        return max(map(float, ends)) - min(begins)
 
 
 class Dns:
-    """Answers every A question with all addresses of the Service, at once; large ones over TCP."""
+    """A nameserver that answers A questions at once, large answers over TCP.
 
-    def __init__(self, counts: Sequence[int]) -> None:
-        self._records = {
-            name_of(count).rstrip(".").encode(): b"".join(
-                # the question's name, A, IN, TTL 5 s
-                struct.pack("!HHHIH", 0xC00C, 1, 1, 5, 4) + ipaddress.IPv4Address(address).packed
-                for address in addresses(count)
-            )
-            for count in counts
-        }
+    `services` has the addresses for each name. With `cached`, a name's answer is a copy that was
+    fetched when it was first asked for. Its TTL counts down in whole seconds; at 0 the next copy is
+    fetched, as by the cache plugin of CoreDNS (https://coredns.io/plugins/cache/).
+    """
+
+    def __init__(
+        self, services: Mapping[str, Sequence[str]], ttl_seconds: int = 5, cached: bool = False
+    ) -> None:
+        self._services = {name.rstrip(".").encode(): pods for name, pods in services.items()}
+        self._laid_out = {n: _records(pods, ttl_seconds) for n, pods in self._services.items()}
+        self._ttl_seconds = ttl_seconds
+        self._cached = cached
+        self._fetched_at: dict[bytes, float] = {}
         self._tcp, self._udp = _one_port_of_each()
         self.port: int = self._tcp.getsockname()[1]
         self._ended, self._end = os.pipe()
@@ -170,12 +200,27 @@ class Dns:
             labels.append(query[end + 1 : end + 1 + length])
             end += 1 + length
         question = query[12 : end + 5]
-        records = self._records.get(b".".join(labels).lower(), b"")
+        records = self._records_of(b".".join(labels).lower())
         flags = 0x8580  # a response, authoritative, recursion desired and available
         if len(question) + 12 + len(records) > most:
             flags, records = flags | 0x0200, b""  # truncated
         header = query[:2] + struct.pack("!HHHHH", flags, 1, len(records) // 16, 0, 0)
         return header + question + records
+
+    def _records_of(self, name: bytes) -> bytes:
+        if not self._cached:
+            return self._laid_out.get(name, b"")
+        now = time.monotonic()
+        age = int(now - self._fetched_at.setdefault(name, now))
+        if age >= self._ttl_seconds:
+            self._fetched_at[name], age = now, 0
+        return _records(self._services.get(name, ()), self._ttl_seconds - age)
+
+
+def _records(pods: Sequence[str], ttl_seconds: int) -> bytes:
+    """A records, each for the name in the question."""
+    head = struct.pack("!HHHIH", 0xC00C, 1, 1, ttl_seconds, 4)
+    return b"".join(head + ipaddress.IPv4Address(address).packed for address in pods)
 
 
 def _one_port_of_each() -> tuple[socket.socket, socket.socket]:
@@ -185,7 +230,7 @@ def _one_port_of_each() -> tuple[socket.socket, socket.socket]:
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
             udp.bind(tcp.getsockname())
-        except OSError:  # somebody else has it
+        except OSError:  # the port is taken for UDP
             tcp.close()
             udp.close()
         else:
@@ -193,7 +238,7 @@ def _one_port_of_each() -> tuple[socket.socket, socket.socket]:
 
 
 class SlowPods:
-    """The pods of tests/bench/pods.py, in a process of their own."""
+    """The pods of tests/bench/pods.py, which are one process."""
 
     def __init__(
         self, count: int, delay_seconds: float, hang_every: int, port: int = PODS_PORT

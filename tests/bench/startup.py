@@ -1,4 +1,7 @@
-"""What comes before the first packet: seconds, instructions, and seconds with a tenth of a CPU."""
+"""What comes before the first packet: seconds, instructions, and seconds with a tenth of a CPU.
+
+Also how many broadcasts with TLS change it.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +21,40 @@ from typing import Any
 
 from tests.bench.measure import Command, Series, run
 from tests.bench.pods import RESPONSE
-from tests.bench.servers import FIRST_ADDRESS, Dns
-from tests.bench.ways import worker
+from tests.bench.servers import FIRST_ADDRESS, Dns, name_of, services
+from tests.bench.ways import worker, worker_with
 from tests.loopback.program import ROOT
 
 PORT = 18082
 IMPORTS = "plain imports"
 FIRST_PACKET = "run, to the first packet"
 CGROUP = "pod-broadcast-bench"
+HTTPS_BROADCASTS = (1, 20)
 QUOTA_MICROSECONDS, PERIOD_MICROSECONDS = 10_000, 100_000
 
 
+def contexts(folder: Path, turns: int) -> list[dict[str, Any]]:
+    """To the first packet, of one https broadcast and of twenty that share the system's CAs."""
+    with Dns(services(1)) as dns, socket.create_server((str(FIRST_ADDRESS), PORT)) as pod:
+        runs = {
+            count: worker_with(folder / f"{count}-https.yaml", _https_list(count), dns.port)
+            for count in HTTPS_BROADCASTS
+        }
+        series = {count: Series(FIRST_PACKET) for count in runs}
+        for turn in range(turns + 1):
+            for count, command in runs.items():
+                _note_first_packet(command, pod, series[count] if turn else Series("warm-up"))
+        return [each.as_json(broadcasts=count) for count, each in series.items()]
+
+
+def _https_list(count: int) -> str:
+    url = f"https://{name_of(1)}:{PORT}/clear-caches"
+    listed = "".join(f"- {{name: https-{n}, url: '{url}'}}\n" for n in range(count))
+    return f"defaults: {{tls: {{}}, attempts: 1}}\nbroadcasts:\n{listed}"
+
+
 def measure(folder: Path, turns: int) -> dict[str, Any]:
-    with Dns([1]) as dns, socket.create_server((str(FIRST_ADDRESS), PORT)) as pod:
+    with Dns(services(1)) as dns, socket.create_server((str(FIRST_ADDRESS), PORT)) as pod:
         commands = _commands(folder, dns.port)
         found: dict[str, Any] = {"seconds": _take_turns(commands, turns, folder, pod)}
         with _tenth_of_a_cpu() as procs:
@@ -75,29 +99,34 @@ def _take_turns(
 
 
 def _note_first_packet(command: Command, pod: socket.socket, series: Series) -> None:
+    """Runs the command until it connects to the pod, and notes what it took until then."""
     began_at = time.monotonic()
     process = subprocess.Popen(command.line, cwd=ROOT, stdout=subprocess.DEVNULL)
     connection, _ = pod.accept()
     series.wall_seconds.append(time.monotonic() - began_at)
-    # Nanoseconds on a CPU, of the only thread: proc(5).
-    nanoseconds = Path(f"/proc/{process.pid}/schedstat").read_text().split()[0]
-    series.cpu_seconds.append(int(nanoseconds) / 1e9)
-    _answer(connection)
-    assert process.wait() == 0
+    series.cpu_seconds.append(cpu_seconds(process.pid))
+    with connection:
+        process.kill()
+        process.wait()
+
+
+def cpu_seconds(process_id: int) -> float:
+    """CPU time of all threads of a process so far, of those that have ended, too.
+
+    The process's own clock: what clock_getcpuclockid(3) returns, which Python does not have.
+    """
+    return time.clock_gettime((~process_id << 3) | 2)
 
 
 def _answer_once(pod: socket.socket) -> None:
-    _answer(pod.accept()[0])
-
-
-def _answer(connection: socket.socket) -> None:
+    connection, _ = pod.accept()
     with connection:
         connection.recv(65536)
         connection.send(RESPONSE)
 
 
 def instructions(command: Command) -> int:
-    """In user space, as valgrind counts them: nearly the same however busy the machine is."""
+    """Instructions in user space, as valgrind counts them: other load hardly changes them."""
     done = subprocess.run(
         ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *command.line],
         cwd=ROOT,
@@ -115,7 +144,7 @@ def instructions(command: Command) -> int:
 
 @contextlib.contextmanager
 def _tenth_of_a_cpu() -> Iterator[Path | None]:
-    """A cgroup's file for process ids, or None where none may be made."""
+    """Makes a cgroup with a tenth of a CPU: its file for process ids, or None if not permitted."""
     first, second = Path("/sys/fs/cgroup/cpu", CGROUP), Path("/sys/fs/cgroup", CGROUP)
     group = first if first.parent.is_dir() else second
     try:

@@ -11,6 +11,7 @@ from tests.loopback.pods import Behaviour, Pods, endless, raw, reply, reset, sil
 from tests.loopback.program import Entry, Finished, stable
 from tests.process.conftest import Run
 from tests.process.logbook import WEB, check_log, failed, missed, no_answer, resolved, succeeded
+from worker.report.outcome import EXIT_SIGNAL_BASE
 
 QUICK = (
     "  settle: 2s\n  backoff: {initial: 100ms, max: 200ms}\n"
@@ -37,6 +38,7 @@ def check_the_end(finished: Finished) -> None:
         counted = last["acknowledged"] + last["failed"] + last["gone"] + last["cancelled"]
         assert last["seen"] == counted
         assert last["failed"] == len(finished.events("endpoint.failed"))
+    assert (finished.exit_code > EXIT_SIGNAL_BASE) == bool(finished.events("shutdown.requested"))
 
 
 def one_failing(

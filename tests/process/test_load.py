@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.loopback.nameserver import Nameserver
 from tests.loopback.pods import Pods, reply, silent
 from tests.loopback.program import Worker
+from worker.calls.pool import pool_size
 
 PODS = 4000
 CONFIG = """\
@@ -31,7 +32,9 @@ def test_4000_pods_of_which_a_tenth_hang_and_a_tenth_answer_503(tmp_path: Path) 
             pods[number].script(silent)
             pods[number + 1].script(reply(503))
         config = CONFIG.format(port=pods.port)
-        with Worker(tmp_path, config, nameserver=nameserver, options="timeout:30") as worker:
+        with Worker(
+            tmp_path, config, "--sequential", nameserver=nameserver, options="timeout:30"
+        ) as worker:
             nameserver.wait_for(
                 "the second broadcast's question",
                 lambda: nameserver.asked("second.default.svc.cluster.local") > 0,
@@ -49,7 +52,9 @@ def test_4000_pods_of_which_a_tenth_hang_and_a_tenth_answer_503(tmp_path: Path) 
         failures = Counter(entry["error_type"] for entry in finished.events("endpoint.failed"))
         assert failures == {"timeout": PODS // 10, "status": PODS // 10}
         assert Counter(pods.requests.values()) == {1: PODS * 8 // 10, 2: PODS * 2 // 10}
-        assert threads == 1
-        # Standard input; standard output and error, and the two ends that a stop signal wakes; the
-        # question that waits for its answer.
-        assert files == ["/dev/null", *["pipe"] * 4, "socket"]
+        # The main thread, those of the pool, and one that asks DNS.
+        pool = pool_size()
+        assert threads == 1 + pool + 1
+        # Standard input, output and error, two for each thread of the pool, and the question that
+        # waits for its answer.
+        assert files == sorted(["/dev/null", *["pipe"] * 2, *["anon_inode"] * 2 * pool, "socket"])

@@ -14,6 +14,8 @@ DEFAULTS = Options(
     config=("/etc/pod-broadcast",),
     broadcast=(),
     tag=(),
+    sequential=False,
+    deadline_seconds=None,
     grace_seconds=5.0,
     log_format=None,
     log_level="info",
@@ -30,8 +32,9 @@ def test_nothing_given() -> None:
 
 def test_everything_given_on_the_command_line() -> None:
     line = (
-        "plan --config a --config b --broadcast c --tag d --tag e --grace 1m --log-format console "
-        "--log-level error --nameserver 10.0.0.10 --nameserver [::1]:5353 --resolv-conf f "
+        "plan --config a --config b --broadcast c --tag d --tag e --sequential "
+        "--deadline 5m20s --grace 1m --log-format console --log-level error "
+        "--nameserver 10.0.0.10 --nameserver [::1]:5353 --resolv-conf f "
         "--termination-log g --output json"
     )
     assert parse(line.split(), {"BROADCAST_CONFIG": "overridden", "BROADCAST_TAG": "x"}) == Options(
@@ -39,6 +42,8 @@ def test_everything_given_on_the_command_line() -> None:
         config=("a", "b"),
         broadcast=("c",),
         tag=("d", "e"),
+        sequential=True,
+        deadline_seconds=320.0,
         grace_seconds=60.0,
         log_format="console",
         log_level="error",

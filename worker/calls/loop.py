@@ -50,7 +50,7 @@ class Loop:
         self._poll = select.epoll()
         self._poll.register(self._wakeup, select.EPOLLIN)
         self._waiting: dict[int, _InFlight] = {}  # by the socket's file descriptor
-        self._next_end_at = math.inf  # nobody's time is up before
+        self._next_ends_at = math.inf  # nobody's time is up before
         self._ended: list[Ended] = []
         start_thread(self._run)
 
@@ -66,7 +66,9 @@ class Loop:
 
     def cut(self, number: int, error_type: CallError) -> None:
         """Ends the calls of this broadcast, but for those whose response has arrived."""
-        self._order(lambda: self._throw(Cut(error_type), lambda flying: flying.number == number))
+        self._order(
+            lambda: self._throw(lambda: Cut(error_type), lambda flying: flying.number == number)
+        )
 
     def _order(self, order: Callable[[], None]) -> None:
         self._orders.append(order)
@@ -78,7 +80,7 @@ class Loop:
     def _run(self) -> None:
         while True:
             self._asleep = True  # from here on an order wakes it: none is overlooked
-            self._go_on(0.0 if self._orders else self._next_end_at - time.monotonic())
+            self._go_on(0.0 if self._orders else self._next_ends_at - time.monotonic())
             while self._orders:
                 self._orders.popleft()()
             if self._ended:
@@ -98,35 +100,41 @@ class Loop:
                 self._resume(number, call, wait)
         # Only now: a pod that answered while this process was held up is not late.
         now = time.monotonic()
-        if now >= self._next_end_at:
-            self._throw(TimeoutError(), lambda flying: flying.wait.ends_at <= now)
+        if now >= self._next_ends_at:
+            self._throw(TimeoutError, lambda flying: flying.wait.ends_at <= now)
             ends = (flying.wait.ends_at for flying in self._waiting.values())
-            self._next_end_at = min(ends, default=math.inf)
+            self._next_ends_at = min(ends, default=math.inf)
 
     def _start(self, number: int, calls: Sequence[Call]) -> None:
         for call in calls:
             self._resume(number, call, None)
 
     def _resume(self, number: int, call: Call, before: Wait | None) -> None:
+        """Lets a call go on, from its start or from the wait before, until its next wait."""
         try:
             wait = call.send(None)
+            if before is None:
+                self._poll.register(wait.fileno, wait.event)
+            elif wait.event != before.event:
+                self._poll.modify(wait.fileno, wait.event)
         except StopIteration as end:  # its socket is closed: epoll(7) has dropped it
             self._ended.append(Ended(number, end.value))
         except Exception as error:  # noqa: BLE001 - a bug ends the run, in the main thread
             self._ended.append(Ended(number, error))
         else:
-            if before is None:
-                self._poll.register(wait.fileno, wait.event)
-            elif wait.event != before.event:
-                self._poll.modify(wait.fileno, wait.event)
             self._waiting[wait.fileno] = _InFlight(number, call, wait)
-            self._next_end_at = min(self._next_end_at, wait.ends_at)
+            self._next_ends_at = min(self._next_ends_at, wait.ends_at)
 
-    def _throw(self, error: Exception, concerned: Callable[[_InFlight], bool]) -> None:
+    def _throw(
+        self, make_error: Callable[[], Exception], concerned: Callable[[_InFlight], bool]
+    ) -> None:
+        """Ends the calls that are concerned, each by an error of its own."""
         for fileno, flying in tuple(self._waiting.items()):
             if concerned(flying):
                 del self._waiting[fileno]
                 try:
-                    flying.call.throw(error)
+                    flying.call.throw(make_error())
                 except StopIteration as end:
                     self._ended.append(Ended(flying.number, end.value))
+                except Exception as bug:  # noqa: BLE001 - as above
+                    self._ended.append(Ended(flying.number, bug))

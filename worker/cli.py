@@ -19,17 +19,11 @@ from worker.config.yaml import ConfigError, ConfigInvalid
 from worker.discovery.dns.lookup import Lookup
 from worker.discovery.dns.resolvconf import ResolvConf
 from worker.discovery.dns.resolvconf import parse as parse_resolv_conf
-from worker.log.setup import (
-    LEVELS,
-    Display,
-    Event,
-    Log,
-    LogFormat,
-    Masker,
-    Sink,
-    configure,
-    summary_line,
-)
+from worker.log.events import Event
+from worker.log.formats import LogFormat
+from worker.log.masking import Masker
+from worker.log.setup import LEVELS, Display, Log, configure, summary_line
+from worker.log.sink import Sink
 from worker.model import Broadcast, Config, RunReport
 from worker.options import Options, UsageError, log_format_wanted, parse
 from worker.report import outcome as report

@@ -30,7 +30,7 @@ def config(port: int, more: str = "", scheme: str = "http") -> str:
 
 def hint_of(finished: Finished) -> str:
     done = finished.only("broadcast.finished")
-    assert done["message"].endswith(f". {done['hint']}")
+    assert done["message"].endswith(f". Hint: {done['hint']}")
     assert isinstance(done["hint"], str)
     return done["hint"]
 

@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.simulation.cluster import Cache, DnsError, Fault, History, PodState, SimulatedWorld
-from worker.log.setup import Masker, Sink, configure, summary_line
+from worker.log.masking import Masker
+from worker.log.setup import configure, summary_line
+from worker.log.sink import Sink
 from worker.model import Answer, Broadcast, BroadcastReport, RunReport
 from worker.report.outcome import summary as run_summary
 from worker.rounds import run as broadcast

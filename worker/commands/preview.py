@@ -15,7 +15,7 @@ from worker.calls.request import prepare
 from worker.config.yaml import ConfigError
 from worker.discovery.dns.lookup import Lookup
 from worker.discovery.dns.resolvconf import ResolvConf
-from worker.log.setup import Masker
+from worker.log.masking import Masker
 from worker.model import Answer, Broadcast, BroadcastReport, Config, Expect, ResolutionFailure, Tls
 from worker.report.hints import REASONS
 from worker.report.outcome import exit_code

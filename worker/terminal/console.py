@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
-from worker.log.setup import WAITING, Event, Sink, console_line, encode_line, printable
+from worker.log.events import WAITING, Event
+from worker.log.formats import console_line, encode_line, printable
+from worker.log.sink import Sink
 
 NAMED_ENDPOINTS = 3  # of those that failed alike; each has a line of its own in the log
 CALLING = "calling"

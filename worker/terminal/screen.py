@@ -20,7 +20,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from worker.log.setup import Event, Sink, console_line
+from worker.log.events import Event
+from worker.log.formats import console_line
+from worker.log.sink import Sink
 from worker.terminal.console import Column, Progress, View, columns, details, no_excerpt
 
 FRAME_SECONDS = 0.1

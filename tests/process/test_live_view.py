@@ -434,7 +434,7 @@ def test_a_pods_words_do_not_steer_the_terminal(
         assert terminal.finish() == 4
         shown = "\n".join(terminal.shown)
         assert r"405 [red]\x1b[2J\x1b]0;title\x07 :smile: [/] " in shown
-        assert "the pods allow [b]x\\[: set method" in shown
+        assert "the pods allow only [b]x\\[: set method" in shown
         assert b"\x1b[2J" not in terminal.raw
         assert b"\x1b]" not in terminal.raw
         assert b"\x07" not in terminal.raw

@@ -17,7 +17,7 @@ from worker.discovery.dns.lookup import Lookup
 from worker.discovery.dns.resolvconf import ResolvConf
 from worker.log.masking import Masker
 from worker.model import Answer, Broadcast, BroadcastReport, Config, Expect, ResolutionFailure, Tls
-from worker.report.hints import REASONS
+from worker.report.hints import hint
 from worker.report.outcome import exit_code
 from worker.stop import Stop
 
@@ -194,7 +194,7 @@ def _problem(entry: Broadcast, answer: Answer | ResolutionFailure) -> Document:
     return {
         "error_type": reason,
         "error_message": message,
-        "hint": REASONS[reason](entry, report),
+        "hint": hint(entry, report),
     }
 
 

@@ -67,7 +67,7 @@ def test_a_pipe_that_is_full_for_a_while_is_waited_for(pipe: tuple[int, int]) ->
 def test_a_reader_that_takes_nothing_is_given_up(
     stopped: bool, pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sinks, "STALL_SECONDS", 3600 if stopped else 0.1)
+    monkeypatch.setattr(sinks, "STALL_SECONDS", 3600 if stopped else 0.3)
     stop = Stop()
     sink = Sink(pipe[1], stop)
     if stopped:

@@ -31,8 +31,9 @@ from worker.log.fields import (
     SIGNALS,
     STATUS_CODE,
     TOTALS,
-    VARIABLE_SET,
     WAITS,
+    WORKER_NODE,
+    WORKER_POD,
     Field,
     Value,
 )
@@ -125,14 +126,8 @@ EVENTS: tuple[EventType, ...] = (
                 "/etc/pod-broadcast/clear-web-caches.yaml",
             ),
             Field("broadcasts", "integer", "how many broadcasts are selected", 1, "broadcasts"),
-            Field(
-                "worker_pod",
-                "string",
-                "the value of POD_NAME",
-                "pod-broadcast-29381760-x7k2p",
-                when=VARIABLE_SET,
-            ),
-            Field("worker_node", "string", "the value of NODE_NAME", "node-3", when=VARIABLE_SET),
+            WORKER_POD,
+            WORKER_NODE,
         ),
         lambda e: (
             f"pod-broadcast {e['version']}: "

@@ -116,6 +116,15 @@ BROADCAST = Field(
     when="the line is about one broadcast",
 )
 
+WORKER_POD = Field(
+    "worker_pod",
+    "string",
+    "the value of POD_NAME",
+    "pod-broadcast-29381760-x7k2p",
+    when=VARIABLE_SET,
+)
+WORKER_NODE = Field("worker_node", "string", "the value of NODE_NAME", "node-3", when=VARIABLE_SET)
+
 ENDPOINT = Field("endpoint", "string", "the pod's address, `IP:port`", "10.1.0.9:8080")
 ATTEMPTS = Field("attempts", "integer", "how many calls were made to it", 5, "calls")
 ROUND = Field("round", "integer", "number of the DNS question in this broadcast, from 1", 1)

@@ -7,7 +7,7 @@
 # make bench         compare the worker with curl, requests and aiohttp; needs curl, dig, nginx and openssl (ARGS=--quick, ARGS=--help)
 # make simulate      100,000 histories of a simulated cluster (HISTORIES=n for another number)
 # make coverage      run the tests, and show which lines and branches of worker/ they reach
-# make generated     write docs/configuration.md, docs/events.md and config/schema.json from their tables
+# make generated     write docs/configuration.md, docs/events.* and config/schema.json from their tables
 # make requirements  pin the dependencies of pyproject.toml again
 
 PYTHON ?= python3
@@ -65,7 +65,7 @@ coverage:
 	@$(MAKE) --no-print-directory test COVERAGE=yes
 
 generated: $(VENV)/development
-	@$(BIN)/python -m tests.reference
+	@$(BIN)/python -m tools.generate
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.x …")'

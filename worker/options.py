@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple, NoReturn, cast, get_args
 from worker import __version__
 from worker.config.values import parse_duration
 from worker.discovery.dns.resolvconf import DNS_PORT, Nameserver
-from worker.log.setup import LEVELS, LevelName, LogFormat
+from worker.log.formats import LogFormat
+from worker.log.setup import LEVELS, LevelName
 
 Command = Literal["run", "check", "plan", "schema"]
 OutputFormat = Literal["text", "json"]

@@ -34,7 +34,7 @@ WORDS = {
         rf"The last run ended at {TIME}: failed \(all_calls_failed\), 0 of 3 endpoints "
         rf"acknowledged, 3 failed, 0 gone, 0 cancelled\. "
         rf"Failed: ({ENDPOINT} connect_refused(, )?){{3}}\. "
-        r"Hint: a headless Service maps no ports\b.*",
+        r"Hint: nothing listens on port \d+ of the pods\b.*",
     ),
     "Partial": (rf"Broadcast {CLEAR} in namespace NAMESPACE missed some pods", LAST_RUN),
     "RunNotComplete": (

@@ -181,5 +181,5 @@ def test_the_latest_failures_are_a_row_each_with_what_happened(loki: Loki, now: 
     for each in streams:
         assert shown <= each["stream"].keys()
     texts = [text for each in streams for _, text in each["values"]]
-    assert any("was missed: connect_refused, 1 calls" in text for text in texts)
+    assert any("was missed after 1 call: connect_refused" in text for text in texts)
     assert not [text for text in texts if text.startswith("{")]

@@ -15,7 +15,7 @@ import yaml
 from tests.alerting.published import definition, ecs_fields, problems
 from tests.alerting.runs import EVERY_EVENT, Recorded, record
 from tests.loopback.program import ROOT, Entry
-from worker.log.setup import MESSAGES
+from worker.log.events import BY_NAME
 
 ALERTING = ROOT / "manifests" / "alerting"
 GCP_FILES = {
@@ -161,4 +161,4 @@ def test_the_mapping_has_no_field_that_no_line_has(ecs: list[Entry]) -> None:
 
 
 def test_these_runs_have_every_event(gcp: list[Entry]) -> None:
-    assert {entry["event"] for entry in gcp} == MESSAGES.keys()
+    assert {entry["event"] for entry in gcp} == BY_NAME.keys()

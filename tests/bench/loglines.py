@@ -15,7 +15,9 @@ from typing import Any
 import msgspec
 import orjson
 
-from worker.log.setup import Masker, Sink, configure
+from worker.log.masking import Masker
+from worker.log.setup import configure
+from worker.log.sink import Sink
 from worker.stop import Stop
 
 ROUNDS, LINES = 7, 5000

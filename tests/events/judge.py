@@ -1,51 +1,55 @@
-"""Log lines against the table. `tests.loopback.program` has every line judged that a test sees."""
+"""Log lines against the table of events. `tests.loopback.program` judges every line of its runs."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
 
-from tests.events.table import BY_NAME, COMMON, EVENTS, Entry, Kind, documented
+from worker.log.events import BY_NAME, EVENTS
+from worker.log.fields import COMMON, Type
 
-TYPES: dict[Kind, type] = {"text": str, "integer": int, "seconds": float, "boolean": bool}
+TYPES: dict[Type, type] = {"string": str, "integer": int, "number": float, "boolean": bool}
+TABLE = "worker/log/events.py"
 
-seen: defaultdict[str, set[str]] = defaultdict(set)  # the fields of each event so far
+Entry = dict[str, Any]
 
 
 def check_output(stdout: str) -> None:
-    """Judges and notes each line of `--log-format json`; passes over what is none."""
+    """Judges each line of `--log-format json`; passes over other lines."""
     for line in stdout.splitlines():
         if line.startswith('{"timestamp":'):
-            entry = json.loads(line)
-            check(entry)
-            seen[entry["event"]] |= entry.keys()
+            check(json.loads(line))
 
 
 def check(entry: Entry) -> None:
     """Fails where the entry is not what the table says."""
-    assert entry["event"] in BY_NAME, f"{entry['event']} is not in tests/events/table.py"
+    assert entry["event"] in BY_NAME, f"{entry['event']} is not in {TABLE}"
     event = BY_NAME[entry["event"]]
-    fields = {field.name: field for field in documented(event)}
+    fields = {field.name: field for field in event.line_fields}
     assert entry["level"] in event.levels, f"{event.name} at level {entry['level']}"
     for name, value in entry.items():
-        assert name in fields, f"{event.name}: {name} is not in tests/events/table.py"
+        assert name in fields, f"{event.name}: {name} is not in {TABLE}"
         field = fields[name]
-        assert type(value) is TYPES[field.kind], f"{event.name}: {name}: {value!r}: {field.kind}"
+        assert type(value) is TYPES[field.type], f"{event.name}: {name}: {value!r}: {field.type}"
         assert value != "", f"{event.name}: {name} is empty, and should be absent"
         if field.values:
-            assert value in field.values, (
-                f"{event.name}: {name}: {value} is not in tests/events/table.py"
-            )
-    missing = {name for name, field in fields.items() if not field.absent} - entry.keys()
+            assert value in field.values, f"{event.name}: {name}: {value} is not in {TABLE}"
+    missing = {name for name, field in fields.items() if not field.when} - entry.keys()
     assert not missing, f"{event.name}: without {sorted(missing)}"
 
 
-def unseen() -> list[str]:
-    """What the table has, and nobody saw; of a common field that may be absent, on any event."""
+def unseen(entries: Iterable[Entry]) -> list[str]:
+    """The fields of the table that these lines lack. A common field that may be absent need not be
+    on every event, but on some.
+    """
+    seen: dict[str, set[str]] = {event.name: set() for event in EVENTS}
+    for entry in entries:
+        seen[entry["event"]] |= entry.keys()
     anywhere = set().union(*seen.values())
     return [
         f"{event.name}: {field.name}"
         for event in EVENTS
-        for field in documented(event)
-        if field.name not in (anywhere if field in COMMON and field.absent else seen[event.name])
+        for field in event.line_fields
+        if field.name not in (anywhere if field in COMMON and field.when else seen[event.name])
     ]

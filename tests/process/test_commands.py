@@ -362,12 +362,12 @@ def test_plan_of_a_body_that_is_no_text_or_long_keeps_the_terminal_as_it_is(
 PROBLEMS: dict[FaultKind, tuple[str, str]] = {
     "refused": (
         "dns_refused: SERVER answered REFUSED",
-        "the nameserver does not serve this pod or this zone: look at the pod's dnsPolicy and "
-        "resolv.conf, or name another with --nameserver",
+        "the nameserver does not serve this pod or this zone: check the pod's dnsPolicy and "
+        "resolv.conf, or set another server with --nameserver",
     ),
     "servfail": (
         "dns_servfail: SERVER answered SERVFAIL",
-        "cluster DNS is broken, whatever the Service is: look at its pods and their log, "
+        "cluster DNS is broken, not the Service: look at the pods of DNS and their logs, "
         "kubectl -n kube-system get pods -l k8s-app=kube-dns",
     ),
     "truncate": (
@@ -421,7 +421,7 @@ def test_plan_of_a_service_that_is_not_there_or_not_headless_is_exit_4(
         "  ! error_type: not_headless\n"
         f"  ! error_message: {name} resolves to one virtual address, 127.0.0.1, which leads to "
         "only one of the pods: the Service needs clusterIP: None\n"
-        "  ! hint: give the Service clusterIP: None, or name a second Service that has it\n"
+        "  ! hint: set clusterIP: None in the Service, or use a second Service that has it in url\n"
         + REQUEST
     )
 

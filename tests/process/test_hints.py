@@ -30,7 +30,7 @@ def config(port: int, more: str = "", scheme: str = "http") -> str:
 
 def hint_of(finished: Finished) -> str:
     done = finished.only("broadcast.finished")
-    assert done["message"].endswith(f". {done['hint']}")
+    assert done["message"].endswith(f". Hint: {done['hint']}")
     assert isinstance(done["hint"], str)
     return done["hint"]
 
@@ -48,18 +48,19 @@ ANSWERS: dict[str, tuple[Behaviour, str, str]] = {
     "silence": (
         silent,
         "",
-        "the pods accept and do not answer within 0.3 s: "
-        "raise timeout, or call fewer at once with concurrency",
+        "the pods accept connections but do not answer within 0.3 s: "
+        "raise timeout, or lower concurrency",
     ),
     "RST": (
         reset(),
         "",
-        "does port PORT speak TLS, or no HTTP at all? write https:// or another port in url",
+        "port PORT may require TLS, or may not speak HTTP at all: "
+        "write https:// or another port in url",
     ),
     "no HTTP": (
         raw(b"SSH-2.0-OpenSSH_9.6\r\n"),
         "",
-        "what answers on port PORT is no HTTP/1.1 (gRPC, TLS, another protocol?): "
+        "what answers on port PORT is not HTTP/1.1 (gRPC, TLS, another protocol?): "
         "set the port of HTTP in url",
     ),
     "301 to https": (
@@ -71,12 +72,14 @@ ANSWERS: dict[str, tuple[Behaviour, str, str]] = {
     "302": (
         reply(302, headers=["Location: /login"]),
         "",
-        "set url to where the pods lead, if that is on them: Location: /login",
+        "the pods redirect: if the target is on the pods themselves, set url to it "
+        "(Location: /login)",
     ),
     "304": (
         reply(304),
         "",
-        "redirects lead away from the pod: list their status in expect.status to accept them",
+        "the pods redirect, which leads away from them: "
+        "to accept that, list the status code in expect.status",
     ),
     "another body": (
         reply(200, b"nope"),
@@ -87,54 +90,54 @@ ANSWERS: dict[str, tuple[Behaviour, str, str]] = {
     "400": (
         reply(400),
         "",
-        "does the app check the Host header? set headers.Host to the name that it expects",
+        "the app may check the Host header: set headers.Host to the name that it expects",
     ),
     "421": (
         reply(421),
         "",
-        "does the app check the Host header? set headers.Host to the name that it expects",
+        "the app may check the Host header: set headers.Host to the name that it expects",
     ),
-    "401": (reply(401), "", "the pods want credentials: set auth"),
+    "401": (reply(401), "", "the pods require credentials: set auth"),
     "401 to credentials": (
         reply(401),
         "  auth: {bearer: {env: TOKEN}}\n",
-        "the pods refuse these credentials: compare the Secret with what the app expects",
+        "the pods reject these credentials: compare the Secret with what the app expects",
     ),
     "403": (
         reply(403),
         "",
-        "the pods forbid it: set auth, or let their ACL or mesh policy allow this pod",
+        "the pods forbid the request: set auth, or let their ACL or mesh policy allow this pod",
     ),
     "403 to credentials": (
         reply(403),
         "  headers: {Authorization: {env: TOKEN}}\n",
-        "may this account POST here? give it that right in the app",
+        "this account is not allowed to POST here: give it that right in the app",
     ),
     "404": (
         reply(404),
         "",
-        "the app knows no /clear: set url to its path, a context path or base path included",
+        "the app has nothing at /clear: correct the path in url; is a context path missing?",
     ),
     "404 from Envoy": (
         reply(404, headers=ENVOY),
         "",
-        "the mesh's proxy answered, not the app: set headers.Host to a name it routes",
+        "the mesh's proxy answered, not the app: set headers.Host to a name that it routes",
     ),
     "405": (
         reply(405, headers=["Allow: GET, HEAD"]),
         "",
-        "the method is POST, and the pods allow GET, HEAD: set method",
+        "the method is POST, but the pods allow only GET, HEAD: set method",
     ),
     "405 without Allow": (
         reply(405),
         "",
-        "the method is POST, and the pods do not allow that: set method",
+        "the pods do not allow the method POST: set method",
     ),
-    "413": (reply(413), "", "the body is longer than the pods take: send a shorter one"),
+    "413": (reply(413), "", "the body is longer than the pods accept: send a shorter one"),
     "415": (
         reply(415),
         "",
-        "the pods take no such body: set headers.Content-Type to what they expect",
+        "the pods do not accept this kind of body: set headers.Content-Type to what they expect",
     ),
     "429": (
         reply(429),
@@ -144,18 +147,19 @@ ANSWERS: dict[str, tuple[Behaviour, str, str]] = {
     "500": (
         reply(500),
         "",
-        "the app fails with 500: read its pods' log, or set log_response: true",
+        "the app fails with 500: read the pods' log, or set log_response: true",
     ),
     "503": (
         reply(503),
         "",
-        "are the pods starting or overloaded? raise attempts and backoff.max, or lower concurrency",
+        "the pods may be starting or overloaded: "
+        "raise attempts and backoff.max, or lower concurrency",
     ),
     "503 from Envoy": (
         reply(503, headers=ENVOY),
         "",
         "the mesh's proxy answered, not the app: see kubectl logs POD -c istio-proxy, "
-        "and set headers.Host to a name it routes",
+        "and set headers.Host to a name that it routes",
     ),
 }
 
@@ -173,15 +177,16 @@ def test_pods_that_all_answer_with(what: str, run: Run, three_pods: Pods) -> Non
 def test_pods_that_all_refuse(run: Run, three_pods: Pods) -> None:
     three_pods.die(*three_pods.addresses)
     assert hint_of(run(config(three_pods.port))) == (
-        f"a headless Service maps no ports: is {three_pods.port} the container's port? "
-        "set it in url"
+        f"nothing listens on port {three_pods.port} of the pods: a headless Service maps no ports, "
+        "so set the container's own port in url"
     )
 
 
 def test_one_pod_that_refuses(run: Run, three_pods: Pods) -> None:
     three_pods.die(three_pods.addresses[0])
     assert hint_of(run(config(three_pods.port))) == (
-        "the other pods answered: have these crashed? kubectl get pods -o wide finds them"
+        "the other pods answered, so these may have crashed: "
+        "find them with kubectl get pods -o wide"
     )
 
 
@@ -189,15 +194,15 @@ def test_pods_that_all_swallow_connections(run: Run, three_pods: Pods) -> None:
     for address in three_pods.addresses:
         three_pods.blackhole(address)
     assert hint_of(run(config(three_pods.port))) == (
-        "does a NetworkPolicy keep this pod from the others? "
-        f"allow it egress, and them ingress, to port {three_pods.port}"
+        "a NetworkPolicy may block the connections: "
+        f"allow egress from this pod, and ingress to the others, on port {three_pods.port}"
     )
 
 
 def test_one_pod_that_swallows_connections(run: Run, three_pods: Pods) -> None:
     three_pods.blackhole(three_pods.addresses[0])
     assert hint_of(run(config(three_pods.port))) == (
-        "the other pods answered: are these pods' nodes up? kubectl get pods,nodes -o wide"
+        "the other pods answered, so the nodes of these may be down: kubectl get pods,nodes -o wide"
     )
 
 
@@ -214,7 +219,7 @@ def test_no_file_descriptors_left(nameserver: Nameserver, tmp_path: Path) -> Non
             gate.open()
             finished = worker.finish()
     assert hint_of(finished) == (
-        "it is this pod's own limit, not the others' fault: lower concurrency, or raise its limit "
+        "the fault is in this pod, not in the others: lower concurrency, or raise this pod's limit "
         "of open files (ulimit -n)"
     )
 
@@ -236,7 +241,7 @@ CERTIFICATES: dict[str, tuple[Setup, str, str]] = {
     "of an unknown CA": (
         serve("web"),
         "{}",
-        "the CA of the pods' certificate is none of the system's: set tls.ca_file",
+        "the CA of the pods' certificate is not in the system trust store: set tls.ca_file",
     ),
     "of another CA than that of ca_file": (
         serve("web"),
@@ -246,17 +251,19 @@ CERTIFICATES: dict[str, tuple[Setup, str, str]] = {
     "for another name": (
         serve("web.shop.svc"),
         "{ca_file: ca.pem}",
-        "the pods' certificate is not for web: set tls.server_name to a name that it has",
+        "the pods' certificate is not valid for web: "
+        "set tls.server_name to a name that it is valid for",
     ),
     "for another name than server_name": (
         serve("web"),
         "{ca_file: ca.pem, server_name: web.shop.svc}",
-        "the pods' certificate is not for web.shop.svc: set tls.server_name to a name that it has",
+        "the pods' certificate is not valid for web.shop.svc: "
+        "set tls.server_name to a name that it is valid for",
     ),
     "that has expired": (
         serve("web", not_after=YESTERDAY),
         "{ca_file: ca.pem}",
-        "the pods' certificate is out of date: renew it",
+        "the pods' certificate has expired or is not yet valid: renew it",
     ),
 }
 
@@ -303,11 +310,11 @@ def demanding_server(ca: trustme.CA, version: ssl.TLSVersion) -> Iterator[tuple[
     [
         (
             "{ca_file: ca.pem}",
-            "the pods ask for a client certificate: set tls.cert_file and tls.key_file",
+            "the pods require a client certificate: set tls.cert_file and tls.key_file",
         ),
         (
             "{ca_file: ca.pem, cert_file: client.pem}",
-            "the pods do not accept tls.cert_file: show one of a CA that they trust",
+            "the pods do not accept tls.cert_file: use a certificate of a CA that they trust",
         ),
     ],
 )
@@ -340,11 +347,11 @@ async def plain_http(exchange: Exchange) -> None:
     [
         (
             plain_http,
-            "port PORT does not speak TLS: write http:// in url, or the port of https",
+            "port PORT does not speak TLS: write http:// or the port of https in url",
         ),
         (
             hang_up,
-            "does port PORT speak TLS, and without a client certificate? "
+            "port PORT may not speak TLS, or may require a client certificate: "
             "write http:// in url, or set tls.cert_file",
         ),
     ],
@@ -363,12 +370,12 @@ def test_pods_without_tls_where_the_url_says_https(
 KUBE_DNS = "kubectl -n kube-system get pods -l k8s-app=kube-dns"
 FAULTS: dict[FaultKind, str] = {
     "servfail": (
-        f"cluster DNS is broken, whatever the Service is: look at its pods and their log, "
-        f"{KUBE_DNS}"
+        "cluster DNS is broken, not the Service: look at the pods of DNS and their logs, "
+        + KUBE_DNS
     ),
     "refused": (
-        "the nameserver does not serve this pod or this zone: look at the pod's dnsPolicy and "
-        "resolv.conf, or name another with --nameserver"
+        "the nameserver does not serve this pod or this zone: check the pod's dnsPolicy and "
+        "resolv.conf, or set another server with --nameserver"
     ),
     "silence": (
         f"does a NetworkPolicy allow this pod port 53, UDP and TCP, and is DNS running? {KUBE_DNS}"
@@ -399,21 +406,22 @@ def test_a_service_that_is_not_headless(run: Run, nameserver: Nameserver) -> Non
     nameserver.set(WEB, "127.0.0.1")
     nameserver.set_ptr("127.0.0.1", WEB)
     assert hint_of(run(config(8080))) == (
-        "give the Service clusterIP: None, or name a second Service that has it"
+        "set clusterIP: None in the Service, or use a second Service that has it in url"
     )
 
 
 def test_fewer_than_min_pods(run: Run, three_pods: Pods) -> None:
     assert hint_of(run(config(three_pods.port, "  min_pods: 5\n"))) == (
-        "3 of at least 5 pods: scale up, wait longer for them with settle, or lower min_pods"
+        "3 pods acknowledged, and min_pods is 5: "
+        "scale up, raise settle to wait longer for them, or lower min_pods"
     )
 
 
 def test_a_deadline_that_is_too_short_for_all(run: Run, three_pods: Pods) -> None:
     more = "  concurrency: 1\n  stagger: 30s\n  deadline: 1s\n"
     assert hint_of(run(config(three_pods.port, more))) == (
-        "1 s were over with 2 of 3 endpoints still owed: "
-        "raise deadline or concurrency, or lower timeout and stagger"
+        "the deadline of 1 s passed before 2 of 3 endpoints had acknowledged: "
+        "raise deadline or concurrency, or lower stagger"
     )
 
 
@@ -433,11 +441,14 @@ def test_a_run_that_is_stopped(nameserver: Nameserver, three_pods: Pods, tmp_pat
 @pytest.mark.parametrize(
     ("settle", "expected"),
     [
-        ("0s", "settle is 0s, so nothing was confirmed: set settle to more than a DNS cache's TTL"),
+        (
+            "0s",
+            "settle is 0s, so nothing was confirmed: set settle to more than a DNS cache's TTL",
+        ),
         (
             "1s",
-            "DNS showed no newer answer within 1 s: "
-            "set settle to more than its cache's TTL, 40s for the usual 30",
+            "DNS gave no newer answer within 1 s: "
+            "set settle to more than the TTL of the DNS cache (40s for the usual 30s)",
         ),
     ],
 )

@@ -228,7 +228,7 @@ def test_a_crash_in(
 
 
 @pytest.mark.parametrize(
-    "place", ["log.setup:summary_line", "log.setup:Masker.mask", "log.setup:_to_json"]
+    "place", ["log.setup:summary_line", "log.masking:Masker.mask", "log.formats:json_line"]
 )
 def test_a_crash_that_cannot_be_logged_shows_no_secret_either(
     place: str, run: Run, nameserver: Nameserver, folder: Path

@@ -24,7 +24,9 @@ from tests.simulation.cluster import (
     SimulatedCall,
     SimulatedWorld,
 )
-from worker.log.setup import Masker, Sink, configure, summary_line
+from worker.log.masking import Masker
+from worker.log.setup import configure, summary_line
+from worker.log.sink import Sink
 from worker.model import (
     Answer,
     Broadcast,

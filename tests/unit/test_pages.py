@@ -11,7 +11,7 @@ import pytest
 from tests.docs import recipe, rules
 from tests.docs.blocks import FENCE, PAGES, ROOT, Block, Command, blocks, commands
 from tests.events import judge
-from tests.events.table import BY_NAME
+from worker.log.events import BY_NAME
 
 # Each language, and what holds its blocks together with the program.
 LANGUAGES = {

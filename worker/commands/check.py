@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from worker.commands.loading import load
-from worker.log.setup import Masker
+from worker.log.masking import Masker
 from worker.model import Broadcast, Config, Expect
 from worker.options import Options
 from worker.stop import Stop

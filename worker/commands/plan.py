@@ -10,7 +10,7 @@ from worker.commands.check import tls
 from worker.commands.loading import load, resolv_conf
 from worker.discovery.dns.lookup import Lookup
 from worker.discovery.dns.resolvconf import ResolvConf
-from worker.log.setup import Masker
+from worker.log.masking import Masker
 from worker.model import Answer, Broadcast, BroadcastReport, Reason, ResolutionFailure
 from worker.options import Options
 from worker.report.hints import hint

@@ -14,17 +14,11 @@ from worker.calls.call import Caller
 from worker.commands.loading import load, resolv_conf
 from worker.config.yaml import ConfigError, ConfigInvalid
 from worker.discovery.dns.lookup import Lookup
-from worker.log.setup import (
-    LEVELS,
-    Display,
-    Event,
-    Log,
-    LogFormat,
-    Masker,
-    Sink,
-    configure,
-    summary_line,
-)
+from worker.log.events import Event
+from worker.log.formats import LogFormat
+from worker.log.masking import Masker
+from worker.log.setup import LEVELS, Display, Log, configure, summary_line
+from worker.log.sink import Sink
 from worker.model import Broadcast, Config, RunReport
 from worker.options import Options, log_format_wanted
 from worker.report import outcome

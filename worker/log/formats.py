@@ -1,15 +1,23 @@
-"""Log entries in the words of Google Cloud Logging and of the Elastic Common Schema. Pure.
+"""A complete log entry -> the bytes of its line, in each format. Pure.
 
-What is written, masked and cut is decided in `logs`. Here a field gets another name, and what a
-format asks for besides: one object, flat, as in our own format.
+Which fields an entry has is decided in `setup`. Here they get the names that Google Cloud Logging
+or the Elastic Common Schema has for them; every format is one flat JSON object, but for the
+console's sentence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
-# Where an agent looks for what becomes the LogEntry's own; the rest is its jsonPayload.
+from worker.log.events import Event
+
+LogFormat = Literal["json", "console", "gcp", "ecs"]
+
+MAX_LINE_BYTES = 8 * 1024
+
+# The fields that the logging agent moves to the LogEntry itself; the others become its jsonPayload.
 # https://cloud.google.com/logging/docs/structured-logging#structured_logging_special_fields
 GCP_FIELDS = {
     "timestamp": "time",
@@ -39,7 +47,7 @@ ECS_FIELDS = {
     "qname": "dns.question.name",
     "worker_namespace": "orchestrator.namespace",
 }
-# Fields that ECS does not know have a namespace of their own.
+# Fields that ECS does not have get a prefix.
 ECS_CUSTOM = "pod_broadcast."
 ECS_OUTCOMES = {"complete": "success", "partial": "failure", "failed": "failure"}
 ECS_OUTCOMES_OF_EVENTS = {
@@ -52,14 +60,16 @@ ECS_OUTCOMES_OF_EVENTS = {
 
 
 def to_gcp(event: Mapping[str, Any]) -> dict[str, Any]:
-    """The trace is the run, which the agent completes by the project's name."""
+    """Names for Google Cloud Logging. The run is the trace; the agent adds the project's name."""
     entry = {GCP_FIELDS.get(key, key): value for key, value in event.items()}
     entry["severity"] = event["level"].upper()
     return entry | {GCP_TRACE: event["run_id"]}
 
 
 def to_ecs(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Durations become nanoseconds; of an endpoint its address and port are told apart too."""
+    """Names for the Elastic Common Schema. `event.duration` is in nanoseconds, and an endpoint is
+    split into address and port.
+    """
     entry = {ECS_FIELDS.get(key, ECS_CUSTOM + key): value for key, value in event.items()}
     entry |= {"ecs.version": ECS_VERSION, "service.name": "pod-broadcast"}
     seconds = entry.pop(ECS_CUSTOM + "duration_seconds", None)
@@ -74,3 +84,45 @@ def to_ecs(event: Mapping[str, Any]) -> dict[str, Any]:
         address, _, port = event["endpoint"].rpartition(":")
         entry |= {"server.ip": address.strip("[]"), "server.port": int(port)}
     return entry
+
+
+# An event is never circular; not looking for that saves time.
+_encode = json.JSONEncoder(check_circular=False, ensure_ascii=False, separators=(",", ":")).encode
+
+
+def json_line(entry: Event, limit: int = MAX_LINE_BYTES) -> bytes:
+    """One JSON object and a line end, at most `limit` bytes: the longest texts are cut in half
+    until it fits. Changes the entry.
+    """
+    line = _encode(entry).encode(errors="replace")
+    while len(line) >= limit:
+        texts = (key for key in entry if isinstance(entry[key], str))
+        longest = max(texts, key=lambda key: len(entry[key]))
+        entry[longest] = entry[longest][: len(entry[longest]) // 2]
+        line = _encode(entry).encode(errors="replace")
+    return line + b"\n"
+
+
+def console_line(entry: Event) -> str:
+    """The entry as a person reads it, without a line end."""
+    at = entry["timestamp"][11:23]
+    name = f"{entry['broadcast']}: " if "broadcast" in entry else ""
+    return printable(f"{at} {entry['level']:<7} {name}{entry['message']}")
+
+
+def encode_line(line: str) -> bytes:
+    """A line of text as bytes, with a line end."""
+    return line.encode(errors="replace") + b"\n"
+
+
+def printable(text: str) -> str:
+    """Text in which control characters are spelt out: a pod's words must not steer a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+RENDERERS: dict[LogFormat, Callable[[Event], bytes]] = {
+    "json": json_line,
+    "console": lambda entry: encode_line(console_line(entry)),
+    "gcp": lambda entry: json_line(to_gcp(entry)),
+    "ecs": lambda entry: json_line(to_ecs(entry)),
+}

@@ -1,316 +1,362 @@
 """A broadcast's report -> the sentence that says what to look at first, and what to do. Pure.
 
-There is one where the failures are alike; what differs from endpoint to endpoint is in their own
-log lines. `report` says how bad it is, this says what to try.
+One table of templates. There is a hint where the failures are alike; what differs from endpoint to
+endpoint is in their own log lines. How bad it is, `outcome` says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from worker.model import Broadcast, BroadcastReport, CallError, CallResult, Reason
+from worker.model import Broadcast, BroadcastReport, CallResult, Endpoint
 
-ENVOY = "envoy"
+NO_CALL = CallResult(Endpoint("", 0), span_id="", duration_seconds=0.0)
 
 
-class Case(NamedTuple):
-    """Failures that are alike, of which `last` is one call."""
+class Facts(NamedTuple):
+    """All that a hint may depend on, and all that a template may name."""
 
+    cases: frozenset[str]  # the report's reason, and how the calls failed if all did so alike
     broadcast: Broadcast
-    report: BroadcastReport
-    last: CallResult
+    last: CallResult  # of the calls that failed alike; else NO_CALL
+    acknowledged: int
+    too_early: str  # " before 2 of 3 endpoints had acknowledged", where some had not
+    ended_by_run: bool  # the run's deadline came, not the broadcast's
+    has_credentials: bool
+    path: str
+    service: str
+    in_namespace: str  # " -n shop", where the URL names a namespace
+    tls_name: str  # for which a certificate must be valid
 
-    @property
-    def some_acknowledged(self) -> bool:
-        return bool(self.report.count_of("acknowledged"))
+
+Condition = Callable[[Facts], object]
 
 
-Rule = Callable[[Case], str]
-ReasonRule = Callable[[Broadcast, BroadcastReport], str]
+class Hint(NamedTuple):
+    """One row of the table. `text` is a template; its placeholders are the names of Facts."""
+
+    case: str
+    text: str
+    when: Condition = lambda _: True
 
 
 def hint(broadcast: Broadcast, report: BroadcastReport) -> str | None:
-    """What to look at first, where the failures are alike; or None."""
-    if report.outcome == "complete":
-        return None if report.confirmed else unconfirmed(broadcast)
+    """What to look at first; None where the failures do not suggest anything."""
+    facts = facts_of(broadcast, report)
+    for row in HINTS:
+        if row.case in facts.cases and row.when(facts):
+            return row.text.format_map(facts._asdict())
+    return None
+
+
+def facts_of(broadcast: Broadcast, report: BroadcastReport) -> Facts:
+    """What the table needs of one broadcast."""
     last = _alike([e.last for e in report.endpoints if e.verdict == "failed"])
-    rule = _rule(last) if last and report.reason != "cancelled" else None
-    if last and rule:
-        return rule(Case(broadcast, report, last))
-    because = REASONS.get(report.reason) if report.reason else None
-    return because(broadcast, report) if because else None
-
-
-def unconfirmed(broadcast: Broadcast) -> str:
-    """All that were listed acknowledged, but no newer answer showed that nobody was missing."""
-    if not broadcast.settle_seconds:
-        return "settle is 0s, so nothing was confirmed: set settle to more than a DNS cache's TTL"
-    return (
-        f"DNS showed no newer answer within {broadcast.settle_seconds:g} s: "
-        "set settle to more than its cache's TTL, 40s for the usual 30"
+    failed, seen = report.count_of("failed"), len(report.endpoints)
+    service, *rest = broadcast.host.split(".")
+    headers = {name.lower() for name, _ in broadcast.headers}
+    return Facts(
+        cases=frozenset(_cases(report, last)),
+        broadcast=broadcast,
+        last=last or NO_CALL,
+        acknowledged=report.count_of("acknowledged"),
+        too_early=f" before {failed} of {seen} endpoints had acknowledged" if failed else "",
+        # To the microsecond, as the log has both.
+        ended_by_run=round(report.duration_seconds, 6) < broadcast.deadline_seconds,
+        has_credentials=bool(broadcast.auth) or "authorization" in headers,
+        path=urlsplit(broadcast.url).path or "/",
+        service=service,
+        in_namespace=f" -n {rest[0]}" if rest and rest[0] else "",
+        tls_name=broadcast.tls.server_name or broadcast.host.removesuffix("."),
     )
 
 
+def _cases(report: BroadcastReport, last: CallResult | None) -> Iterator[str]:
+    if report.outcome == "complete" and not report.confirmed:
+        yield "unconfirmed"
+    if report.reason:
+        yield report.reason
+    if last and last.error_type and report.reason != "cancelled":
+        yield last.error_type
+        if last.error_type == "status" and last.status_code:
+            yield f"status {last.status_code}"
+            if last.status_code >= 500:
+                yield "status 5xx"
+
+
 def _alike(calls: Sequence[CallResult | None]) -> CallResult | None:
-    """One of them, if they failed in the same way."""
+    """One of the calls, if all failed in the same way."""
     first = calls[0] if calls else None
     kinds = {(call.error_type, _kind_of(call)) if call else None for call in calls}
     return first if len(kinds) == 1 else None
 
 
 def _kind_of(call: CallResult) -> int | str | None:
-    """What tells failures of one error_type apart."""
+    """What distinguishes failures that have the same error_type."""
     if call.error_type == "status":
         return 400 if call.status_code == 421 else call.status_code
     return call.error_message if call.error_type == "tls" else None
 
 
-def _rule(last: CallResult) -> Rule | None:
-    if last.error_type != "status" or not last.status_code:
-        return CALLS.get(last.error_type) if last.error_type else None
-    return STATUS.get(last.status_code, _server_error if last.status_code >= 500 else None)
+def _says(*words: str) -> Condition:
+    """Whether the error, in OpenSSL's words, has one of these."""
+    return lambda f: any(word in (f.last.error_message or "") for word in words)
 
 
-# --- by reason --------------------------------------------------------------------------------
-
-
-def _no_pods(broadcast: Broadcast, _: BroadcastReport) -> str:
-    service, *rest = broadcast.host.split(".")
-    namespace = f" -n {rest[0]}" if rest and rest[0] else ""
-    return (
-        "does the Service's selector match pods, are they ready, is the name right? "
-        f"kubectl get endpointslices{namespace} -l kubernetes.io/service-name={service}"
-    )
-
-
-def _min_pods(broadcast: Broadcast, report: BroadcastReport) -> str:
-    return (
-        f"{report.count_of('acknowledged')} of at least {broadcast.min_pods} pods: "
-        "scale up, wait longer for them with settle, or lower min_pods"
-    )
-
-
-def _deadline(broadcast: Broadcast, report: BroadcastReport) -> str:
-    left = report.count_of("failed")
-    owed = f" with {left} of {len(report.endpoints)} endpoints still owed" if left else ""
-    return (
-        f"{broadcast.deadline_seconds:g} s were over{owed}: "
-        "raise deadline or concurrency, or lower timeout and stagger"
-    )
+def _from_envoy(f: Facts) -> bool:
+    """Whether the proxy of a mesh answered in the app's place."""
+    return "envoy" in (f.last.server or "").lower()
 
 
 KUBE_DNS = "kubectl -n kube-system get pods -l k8s-app=kube-dns"
-REASONS: dict[Reason, ReasonRule] = {
-    "no_pods": _no_pods,
-    "not_headless": lambda *_: (
-        "give the Service clusterIP: None, or name a second Service that has it"
+UNKNOWN_CA = _says("issuer certificate", "self-signed", "self signed", "first certificate")
+CLIENT_CERTIFICATE = _says(
+    "CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "UNKNOWN_CA", "ALERT_BAD_CERTIFICATE"
+)
+NOT_TLS = _says("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER", "PACKET_LENGTH")
+
+# Read from top to bottom: the first row counts whose case is there and whose condition holds. How
+# the calls failed stands above the reasons: where all failed alike, that says more.
+HINTS: tuple[Hint, ...] = (
+    # --- complete, but no newer answer confirmed it ---
+    Hint(
+        "unconfirmed",
+        "settle is 0s, so nothing was confirmed: set settle to more than a DNS cache's TTL",
+        lambda f: not f.broadcast.settle_seconds,
     ),
-    "dns_servfail": lambda *_: (
-        "cluster DNS is broken, whatever the Service is: look at its pods and their log, "
-        f"{KUBE_DNS}"
+    Hint(
+        "unconfirmed",
+        "DNS gave no newer answer within {broadcast.settle_seconds:g} s: "
+        "set settle to more than the TTL of the DNS cache (40s for the usual 30s)",
     ),
-    "dns_refused": lambda *_: (
-        "the nameserver does not serve this pod or this zone: "
-        "look at the pod's dnsPolicy and resolv.conf, or name another with --nameserver"
+    # --- how the calls failed ---
+    Hint(
+        "connect_refused",
+        "the other pods answered, so these may have crashed: "
+        "find them with kubectl get pods -o wide",
+        lambda f: f.acknowledged,
     ),
-    "dns_timeout": lambda *_: (
-        f"does a NetworkPolicy allow this pod port 53, UDP and TCP, and is DNS running? {KUBE_DNS}"
+    Hint(
+        "connect_refused",
+        "nothing listens on port {broadcast.port} of the pods: a headless Service maps no ports, "
+        "so set the container's own port in url",
     ),
-    "dns_truncated": lambda *_: (
-        "one DNS answer holds about 4,000 addresses: "
-        "split the Service by a label into several, with a broadcast for each"
+    Hint(
+        "connect_timeout",
+        "the other pods answered, so the nodes of these may be down: "
+        "kubectl get pods,nodes -o wide",
+        lambda f: f.acknowledged,
     ),
-    "min_pods": _min_pods,
-    "deadline": _deadline,
-    "cancelled": lambda *_: (
-        "the run was stopped before it was done: run it again, "
-        "and see kubectl describe job and pod for who stopped it"
+    Hint(
+        "connect_timeout",
+        "a NetworkPolicy may block the connections: "
+        "allow egress from this pod, and ingress to the others, on port {broadcast.port}",
     ),
-}
-
-# --- by how the calls failed --------------------------------------------------------------------
-
-
-def _refused(case: Case) -> str:
-    if case.some_acknowledged:
-        return "the other pods answered: have these crashed? kubectl get pods -o wide finds them"
-    port = case.broadcast.port
-    return f"a headless Service maps no ports: is {port} the container's port? set it in url"
-
-
-def _connect_timeout(case: Case) -> str:
-    if case.some_acknowledged:
-        return "the other pods answered: are these pods' nodes up? kubectl get pods,nodes -o wide"
-    return (
-        "does a NetworkPolicy keep this pod from the others? "
-        f"allow it egress, and them ingress, to port {case.broadcast.port}"
-    )
-
-
-def _connection_reset(case: Case) -> str:
-    port = case.broadcast.port
-    if case.broadcast.https:
-        return (
-            f"does port {port} speak TLS, and without a client certificate? "
-            "write http:// in url, or set tls.cert_file"
+    Hint(
+        "unreachable",
+        "there is no route to the pods: is this pod in the cluster's network? "
+        "in a cluster with IPv4 and IPv6, set ip_family to the one that this pod has",
+    ),
+    Hint(
+        "timeout",
+        "the pods accept connections but do not answer within {broadcast.timeout_seconds:g} s: "
+        "raise timeout, or lower concurrency",
+    ),
+    Hint(
+        "connection_reset",
+        "port {broadcast.port} may not speak TLS, or may require a client certificate: "
+        "write http:// in url, or set tls.cert_file",
+        lambda f: f.broadcast.https,
+    ),
+    Hint(
+        "connection_reset",
+        "port {broadcast.port} may require TLS, or may not speak HTTP at all: "
+        "write https:// or another port in url",
+    ),
+    Hint(
+        "tls",
+        "the pods' certificate has expired or is not yet valid: renew it",
+        _says("expired", "not yet valid"),
+    ),
+    Hint(
+        "tls",
+        "the CA of the pods' certificate is not in tls.ca_file: name the file that has it",
+        lambda f: UNKNOWN_CA(f) and f.broadcast.tls.ca_file,
+    ),
+    Hint(
+        "tls",
+        "the CA of the pods' certificate is not in the system trust store: set tls.ca_file",
+        UNKNOWN_CA,
+    ),
+    Hint(
+        "tls",
+        "the pods' certificate is not valid for {tls_name}: "
+        "set tls.server_name to a name that it is valid for",
+        _says("mismatch", "match"),
+    ),
+    Hint(
+        "tls",
+        "the pods do not accept tls.cert_file: use a certificate of a CA that they trust",
+        lambda f: CLIENT_CERTIFICATE(f) and f.broadcast.tls.cert_file,
+    ),
+    Hint(
+        "tls",
+        "the pods require a client certificate: set tls.cert_file and tls.key_file",
+        CLIENT_CERTIFICATE,
+    ),
+    Hint(
+        "tls",
+        "port {broadcast.port} does not speak TLS: write http:// or the port of https in url",
+        NOT_TLS,
+    ),
+    Hint(
+        "tls",
+        "no TLS version or cipher in common: see what the pods offer with "
+        "openssl s_client -connect POD:{broadcast.port}",
+    ),
+    Hint(
+        "protocol",
+        "what answers on port {broadcast.port} is not HTTP/1.1 (gRPC, TLS, another protocol?): "
+        "set the port of HTTP in url",
+    ),
+    Hint(
+        "redirect",
+        "the pods redirect, which leads away from them: "
+        "to accept that, list the status code in expect.status",
+        lambda f: not f.last.location,
+    ),
+    Hint(
+        "redirect",
+        "the pods want https: write https:// and its port in url (Location: {last.location})",
+        lambda f: (f.last.location or "").lower().startswith("https:") and not f.broadcast.https,
+    ),
+    Hint(
+        "redirect",
+        "the pods redirect: if the target is on the pods themselves, set url to it "
+        "(Location: {last.location})",
+    ),
+    Hint(
+        "body_mismatch",
+        "the pods answer {last.status_code} without the text of expect.body_contains: "
+        "set log_response: true to see what they say",
+    ),
+    Hint(
+        "local",
+        "the fault is in this pod, not in the others: lower concurrency, or raise this pod's limit "
+        "of open files (ulimit -n)",
+    ),
+    # --- which status code the pods answered ---
+    *(
+        Hint(
+            f"status {code}",
+            "the app may check the Host header: set headers.Host to the name that it expects",
         )
-    return f"does port {port} speak TLS, or no HTTP at all? write https:// or another port in url"
-
-
-def _redirect(case: Case) -> str:
-    location = case.last.location
-    if not location:
-        return "redirects lead away from the pod: list their status in expect.status to accept them"
-    if location.lower().startswith("https:") and not case.broadcast.https:
-        return f"the pods want https: write https:// and its port in url (Location: {location})"
-    return f"set url to where the pods lead, if that is on them: Location: {location}"
-
-
-def _body_mismatch(case: Case) -> str:
-    return (
-        f"the pods answer {case.last.status_code} without the text of "
-        "expect.body_contains: set log_response: true to see what they say"
-    )
-
-
-def _tls(case: Case) -> str:
-    for words, rule in TLS:
-        if any(word in (case.last.error_message or "") for word in words):
-            return rule(case)
-    return (
-        "the TLS versions or ciphers do not meet: see what the pods offer with "
-        f"openssl s_client -connect POD:{case.broadcast.port}"
-    )
-
-
-def _unknown_ca(case: Case) -> str:
-    if case.broadcast.tls.ca_file:
-        return "the CA of the pods' certificate is not in tls.ca_file: name the file that has it"
-    return "the CA of the pods' certificate is none of the system's: set tls.ca_file"
-
-
-def _wrong_name(case: Case) -> str:
-    name = case.broadcast.tls.server_name or case.broadcast.host.removesuffix(".")
-    return f"the pods' certificate is not for {name}: set tls.server_name to a name that it has"
-
-
-def _client_certificate(case: Case) -> str:
-    if case.broadcast.tls.cert_file:
-        return "the pods do not accept tls.cert_file: show one of a CA that they trust"
-    return "the pods ask for a client certificate: set tls.cert_file and tls.key_file"
-
-
-# By OpenSSL's words, of which the first that occur decide.
-TLS: tuple[tuple[tuple[str, ...], Rule], ...] = (
-    (("expired", "not yet valid"), lambda _: "the pods' certificate is out of date: renew it"),
-    (("issuer certificate", "self-signed", "self signed", "first certificate"), _unknown_ca),
-    (("mismatch", "match"), _wrong_name),
-    (
-        ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "UNKNOWN_CA", "ALERT_BAD_CERTIFICATE"),
-        _client_certificate,
+        for code in (400, 421)  # Misdirected Request, RFC 9110, 15.5.20
     ),
-    (
-        ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER", "PACKET_LENGTH"),
-        lambda case: (
-            f"port {case.broadcast.port} does not speak TLS: "
-            "write http:// in url, or the port of https"
-        ),
+    Hint(
+        "status 401",
+        "the pods reject these credentials: compare the Secret with what the app expects",
+        lambda f: f.has_credentials,
+    ),
+    Hint("status 401", "the pods require credentials: set auth"),
+    Hint(
+        "status 403",
+        "this account is not allowed to {broadcast.method} here: give it that right in the app",
+        lambda f: f.has_credentials,
+    ),
+    Hint(
+        "status 403",
+        "the pods forbid the request: set auth, or let their ACL or mesh policy allow this pod",
+    ),
+    Hint(
+        "status 404",
+        "the mesh's proxy answered, not the app: set headers.Host to a name that it routes",
+        _from_envoy,
+    ),
+    Hint(
+        "status 404",
+        "the app has nothing at {path}: correct the path in url; is a context path missing?",
+    ),
+    Hint(
+        "status 405",
+        "the method is {broadcast.method}, but the pods allow only {last.allow}: set method",
+        lambda f: f.last.allow,
+    ),
+    Hint("status 405", "the pods do not allow the method {broadcast.method}: set method"),
+    Hint("status 413", "the body is longer than the pods accept: send a shorter one"),
+    Hint(
+        "status 415",
+        "the pods do not accept this kind of body: set headers.Content-Type to what they expect",
+    ),
+    Hint(
+        "status 429",
+        "the pods limit how often they are called: raise stagger and backoff.max",
+    ),
+    Hint(
+        "status 503",
+        "the mesh's proxy answered, not the app: see kubectl logs POD -c istio-proxy, "
+        "and set headers.Host to a name that it routes",
+        _from_envoy,
+    ),
+    Hint(
+        "status 503",
+        "the pods may be starting or overloaded: "
+        "raise attempts and backoff.max, or lower concurrency",
+    ),
+    Hint(
+        "status 5xx",
+        "the app fails with {last.status_code}: read the pods' log, or set log_response: true",
+    ),
+    # --- why the broadcast is not complete ---
+    Hint(
+        "no_pods",
+        "does the Service's selector match pods, are they ready, is the name right? "
+        "kubectl get endpointslices{in_namespace} -l kubernetes.io/service-name={service}",
+    ),
+    Hint(
+        "not_headless",
+        "set clusterIP: None in the Service, or use a second Service that has it in url",
+    ),
+    Hint(
+        "dns_servfail",
+        "cluster DNS is broken, not the Service: look at the pods of DNS and their logs, "
+        + KUBE_DNS,
+    ),
+    Hint(
+        "dns_refused",
+        "the nameserver does not serve this pod or this zone: "
+        "check the pod's dnsPolicy and resolv.conf, or set another server with --nameserver",
+    ),
+    Hint(
+        "dns_timeout",
+        "does a NetworkPolicy allow this pod port 53, UDP and TCP, and is DNS running? " + KUBE_DNS,
+    ),
+    Hint(
+        "dns_truncated",
+        "one DNS answer holds about 4,000 addresses: "
+        "split the Service by a label into several, with a broadcast for each",
+    ),
+    Hint(
+        "min_pods",
+        "{acknowledged} pods acknowledged, and min_pods is {broadcast.min_pods}: "
+        "scale up, raise settle to wait longer for them, or lower min_pods",
+    ),
+    Hint(
+        "deadline",
+        "the run's deadline passed{too_early}: "
+        "raise --deadline, or select fewer broadcasts for a run",
+        lambda f: f.ended_by_run,
+    ),
+    Hint(
+        "deadline",
+        "the deadline of {broadcast.deadline_seconds:g} s passed{too_early}: "
+        "raise deadline or concurrency, or lower stagger",
+    ),
+    Hint(
+        "cancelled",
+        "the run was stopped before it was done: run it again, "
+        "and see kubectl describe job and pod for who stopped it",
     ),
 )
-
-CALLS: dict[CallError, Rule] = {
-    "connect_refused": _refused,
-    "connect_timeout": _connect_timeout,
-    "unreachable": lambda _: (
-        "no route to the pods: is this pod in the cluster's network? with two address families, "
-        "set ip_family to the one that it has"
-    ),
-    "timeout": lambda case: (
-        f"the pods accept and do not answer within {case.broadcast.timeout_seconds:g} s: "
-        "raise timeout, or call fewer at once with concurrency"
-    ),
-    "connection_reset": _connection_reset,
-    "tls": _tls,
-    "protocol": lambda case: (
-        f"what answers on port {case.broadcast.port} is no HTTP/1.1 (gRPC, TLS, another "
-        "protocol?): set the port of HTTP in url"
-    ),
-    "redirect": _redirect,
-    "body_mismatch": _body_mismatch,
-    "local": lambda _: (
-        "it is this pod's own limit, not the others' fault: lower concurrency, or raise its limit "
-        "of open files (ulimit -n)"
-    ),
-}
-
-# --- by status code ------------------------------------------------------------------------------
-
-
-def _server_error(case: Case) -> str:
-    code = case.last.status_code
-    return f"the app fails with {code}: read its pods' log, or set log_response: true"
-
-
-def _host(_: Case) -> str:
-    return "does the app check the Host header? set headers.Host to the name that it expects"
-
-
-def _unauthorized(case: Case) -> str:
-    if _has_credentials(case):
-        return "the pods refuse these credentials: compare the Secret with what the app expects"
-    return "the pods want credentials: set auth"
-
-
-def _forbidden(case: Case) -> str:
-    if _has_credentials(case):
-        return f"may this account {case.broadcast.method} here? give it that right in the app"
-    return "the pods forbid it: set auth, or let their ACL or mesh policy allow this pod"
-
-
-def _has_credentials(case: Case) -> bool:
-    names = (name.lower() for name, _ in case.broadcast.headers)
-    return bool(case.broadcast.auth) or "authorization" in names
-
-
-def _not_found(case: Case) -> str:
-    if _is_envoy(case):
-        return "the mesh's proxy answered, not the app: set headers.Host to a name it routes"
-    path = urlsplit(case.broadcast.url).path or "/"
-    return f"the app knows no {path}: set url to its path, a context path or base path included"
-
-
-def _not_allowed(case: Case) -> str:
-    allow = case.last.allow
-    allowed = f"allow {allow}" if allow else "do not allow that"
-    return f"the method is {case.broadcast.method}, and the pods {allowed}: set method"
-
-
-def _unavailable(case: Case) -> str:
-    if _is_envoy(case):
-        return (
-            "the mesh's proxy answered, not the app: see kubectl logs POD -c istio-proxy, "
-            "and set headers.Host to a name it routes"
-        )
-    return (
-        "are the pods starting or overloaded? raise attempts and backoff.max, or lower concurrency"
-    )
-
-
-def _is_envoy(case: Case) -> bool:
-    return ENVOY in (case.last.server or "").lower()
-
-
-STATUS: dict[int, Rule] = {
-    400: _host,
-    401: _unauthorized,
-    403: _forbidden,
-    404: _not_found,
-    405: _not_allowed,
-    413: lambda _: "the body is longer than the pods take: send a shorter one",
-    421: _host,
-    415: lambda _: "the pods take no such body: set headers.Content-Type to what they expect",
-    429: lambda _: "the pods limit how often they are called: raise stagger and backoff.max",
-    503: _unavailable,
-}

@@ -1,4 +1,7 @@
-"""Reports -> exit code, level and summary. Pure."""
+"""Reports -> exit code, log level and summary: how bad it is. Pure.
+
+What to do about it, `hints` says. docs/exit-codes.md explains each code.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from worker.model import BroadcastReport, Outcome, RunReport
 EXIT_CODES: dict[Outcome, int] = {"complete": 0, "partial": 3, "failed": 4}
 EXIT_BUG = 1
 EXIT_USAGE = 2
-EXIT_SIGNAL_BASE = 128  # plus the signal's number, as a shell has it
+EXIT_SIGNAL_BASE = 128  # plus the signal's number, as shells do
 LISTED_ENDPOINTS = 20
 
 Level = Literal["info", "warning", "error"]
@@ -19,12 +22,12 @@ OUTCOMES: tuple[Outcome, ...] = ("complete", "partial", "failed")
 
 
 def exit_code(outcome: Outcome) -> int:
-    """What a broadcast of this outcome alone would exit with."""
+    """The exit code of a run with only one broadcast, of this outcome."""
     return EXIT_CODES[outcome]
 
 
 def run_outcome(broadcasts: Sequence[BroadcastReport]) -> Outcome:
-    """The worst of the broadcasts' outcomes."""
+    """The worst outcome of the broadcasts, of which there is at least one."""
     return max((report.outcome for report in broadcasts), key=OUTCOMES.index)
 
 
@@ -36,13 +39,14 @@ def run_exit_code(run: RunReport) -> int:
 
 
 def level(report: BroadcastReport) -> Level:
-    """How loud the broadcast's last line is."""
+    """The level of `broadcast.finished`."""
     if report.outcome != "complete":
         return "error"
     return "warning" if report.count_of("gone") or not report.confirmed else "info"
 
 
 def run_level(run: RunReport) -> Level:
+    """The level of `run.finished`: the highest of the broadcasts."""
     return max((level(report) for report in run.broadcasts), key=LEVELS.index)
 
 
@@ -65,7 +69,7 @@ def summary(run: RunReport) -> dict[str, str | int | float]:
 
 
 def failed_endpoints(report: BroadcastReport) -> str | None:
-    """The first 20 that failed, as `10.0.0.7:8080 connect_timeout, …`, or None."""
+    """The first 20 that failed, as `10.0.0.7:8080 connect_timeout, …`; None if none did."""
     failed = [e for e in report.endpoints if e.verdict == "failed"]
     listed = [f"{e.endpoint} {e.error_type}" for e in failed[:LISTED_ENDPOINTS]]
     return ", ".join(listed + ["…"] * (len(failed) > LISTED_ENDPOINTS)) or None

@@ -50,7 +50,7 @@ class Schedule:
 
     @property
     def room(self) -> int:
-        """How many calls may start: the run has no more in flight than its largest broadcast may."""
+        """How many calls may start: the run has as many in flight as its largest broadcast may."""
         return self._most_in_flight - self.in_flight
 
     def record_stop(self, cut_at: float) -> None:

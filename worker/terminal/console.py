@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
-from worker.log.setup import WAITING, Event, Sink, console_line, encode_line, printable
+from worker.log.events import WAITING, Event
+from worker.log.formats import console_line, encode_line, printable
+from worker.log.sink import Sink
 
 NAMED_ENDPOINTS = 3  # of those with the same cause; the log has a line for each
 CALLING = "calling"

@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from worker.config.yaml import ConfigError
-from worker.log.setup import Masker, printable
+from worker.log.formats import printable
+from worker.log.masking import Masker
 
 Document = dict[str, Any]
 

@@ -19,7 +19,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from worker.log.setup import Event, Sink, console_line
+from worker.log.events import Event
+from worker.log.formats import console_line
+from worker.log.sink import Sink
 from worker.stop import start_thread
 from worker.terminal.console import Excerpt, Progress, View, details, table
 

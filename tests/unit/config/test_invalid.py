@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.reference import ROOT, SCHEMA
+from tools.generate import ROOT
 from worker.config import load as config
 from worker.config.yaml import ConfigInvalid, parse, plain
 
+SCHEMA = ROOT / "config" / "schema.json"
 FILES = sorted((Path(__file__).parent / "invalid").glob("*.yaml"))
 ENVIRONMENT = {
     "TOKEN": "t0ken",

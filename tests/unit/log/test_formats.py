@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from worker.log.formats import to_ecs, to_gcp
-from worker.log.setup import LogFormat, Masker, Sink, configure
+from worker.log.formats import LogFormat, to_ecs, to_gcp
+from worker.log.masking import Masker
+from worker.log.setup import configure
+from worker.log.sink import Sink
 from worker.stop import Stop
 
 TIME = "2026-11-24T03:00:00.000001Z"

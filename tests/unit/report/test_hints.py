@@ -19,7 +19,7 @@ from worker.model import (
     EndpointReport,
     Tls,
 )
-from worker.report.hints import hint
+from worker.report.hints import HINTS, hint
 
 BROADCAST = Broadcast(
     name="clear",
@@ -77,20 +77,66 @@ def test_a_confirmed_complete_broadcast_has_no_hint() -> None:
 def test_400_and_421_are_alike() -> None:
     both = [failed("status", status_code=code) for code in (421, 400)]
     assert hint(BROADCAST, report(*both)) == (
-        "does the app check the Host header? set headers.Host to the name that it expects"
+        "the app may check the Host header: set headers.Host to the name that it expects"
     )
 
 
 def test_at_the_deadline_calls_that_failed_alike_say_more_than_the_deadline() -> None:
     late = failed("status", status_code=401)._replace(error_type="deadline")
     assert hint(BROADCAST, report(late, reason="deadline")) == (
-        "the pods want credentials: set auth"
+        "the pods require credentials: set auth"
     )
     uncalled = EndpointReport(Endpoint("10.0.0.2", 8080), "failed", 0, "deadline")
-    assert hint(BROADCAST, report(late, uncalled, reason="deadline")) == (
-        "300 s were over with 2 of 2 endpoints still owed: "
-        "raise deadline or concurrency, or lower timeout and stagger"
+    mixed = report(late, uncalled, reason="deadline", duration_seconds=300.0)
+    assert hint(BROADCAST, mixed) == OWN_DEADLINE.replace("MISSED", "2 of 2")
+
+
+OWN_DEADLINE = (
+    "the deadline of 300 s passed before MISSED endpoints had acknowledged: "
+    "raise deadline or concurrency, or lower stagger"
+)
+RUN_DEADLINE = (
+    "the run's deadline passed before MISSED endpoints had acknowledged: "
+    "raise --deadline, or select fewer broadcasts for a run"
+)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (299.9, RUN_DEADLINE),
+        (299.9999999, OWN_DEADLINE),  # 300.0 in the log
+        (300.0, OWN_DEADLINE),
+        (300.004, OWN_DEADLINE),
+    ],
+)
+@pytest.mark.parametrize(
+    "cut", [failed("deadline"), EndpointReport(Endpoint("10.0.0.2", 8080), "failed", 0, "deadline")]
+)
+def test_a_deadline_that_came_early_was_that_of_the_run(
+    cut: EndpointReport, seconds: float, expected: str
+) -> None:
+    ended = report(ACKNOWLEDGED, cut, reason="deadline", duration_seconds=seconds)
+    assert hint(BROADCAST, ended) == expected.replace("MISSED", "1 of 2")
+
+
+def test_a_deadline_that_came_before_anybody_was_known() -> None:
+    ended = report(reason="deadline", duration_seconds=300.0)
+    assert hint(BROADCAST, ended) == (
+        "the deadline of 300 s passed: raise deadline or concurrency, or lower stagger"
     )
+
+
+def test_after_a_stop_signal_calls_that_failed_alike_do_not_count() -> None:
+    both = failed("timeout"), EndpointReport(Endpoint("10.0.0.2", 8080), "cancelled", 0)
+    assert hint(BROADCAST, report(*both, reason="cancelled")) == (
+        "the run was stopped before it was done: run it again, "
+        "and see kubectl describe job and pod for who stopped it"
+    )
+
+
+def test_no_hint_proposes_to_trust_anybody() -> None:
+    assert not [row.text for row in HINTS if "insecure" in row.text]
 
 
 @pytest.mark.parametrize("host", ["web", "web.shop", "web.shop.svc.cluster.local.", "web."])
@@ -109,33 +155,34 @@ def test_no_pods_names_the_namespace_that_the_url_has(host: str) -> None:
         (
             BROADCAST,
             failed("unreachable"),
-            "no route to the pods: is this pod in the cluster's network? with two address "
-            "families, set ip_family to the one that it has",
+            "there is no route to the pods: is this pod in the cluster's network? "
+            "in a cluster with IPv4 and IPv6, set ip_family to the one that this pod has",
         ),
         (
             BROADCAST,
             failed("redirect"),
-            "redirects lead away from the pod: list their status in expect.status to accept them",
+            "the pods redirect, which leads away from them: "
+            "to accept that, list the status code in expect.status",
         ),
         (
             BROADCAST._replace(headers=(("authorization", "x"),)),
             failed("status", status_code=401),
-            "the pods refuse these credentials: compare the Secret with what the app expects",
+            "the pods reject these credentials: compare the Secret with what the app expects",
         ),
         (
             BROADCAST._replace(auth=Auth(bearer="x")),
             failed("status", status_code=403),
-            "may this account PURGE here? give it that right in the app",
+            "this account is not allowed to PURGE here: give it that right in the app",
         ),
         (
             HTTPS._replace(tls=Tls(cert_file="/crt.pem")),
             failed("tls", error_message="TLSV1_ALERT_UNKNOWN_CA"),
-            "the pods do not accept tls.cert_file: show one of a CA that they trust",
+            "the pods do not accept tls.cert_file: use a certificate of a CA that they trust",
         ),
         (
             HTTPS,
             failed("tls", error_message="NO_PROTOCOLS_AVAILABLE"),
-            "the TLS versions or ciphers do not meet: see what the pods offer with "
+            "no TLS version or cipher in common: see what the pods offer with "
             "openssl s_client -connect POD:8080",
         ),
     ],

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from worker.log.setup import Masker, Sink, configure
+from worker.log.masking import Masker
+from worker.log.setup import configure
+from worker.log.sink import Sink
 from worker.stop import Stop
 from worker.terminal.console import (
     Lines,

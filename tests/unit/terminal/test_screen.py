@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from tests.loopback.terminal import Watched
-from worker.log.setup import Log, Masker, Sink, configure
+from worker.log.masking import Masker
+from worker.log.setup import Log, configure
+from worker.log.sink import Sink
 from worker.stop import Stop
 from worker.terminal.screen import Screen
 

@@ -1,24 +1,12 @@
-"""docs/configuration.md and config/schema.json, written from the table of keys.
-
-`make generated` writes both, and docs/events.md from the table in tests/events;
-tests/unit/test_docs.py fails when one lags behind.
-"""
+"""The table of keys as docs/configuration.md."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
-from tests.events import page as events_page
 from worker.config.keys import KEYS, REQUIRED, Key
-from worker.config.load import json_schema
 from worker.config.values import Schema
-
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "configuration.md"
-EVENTS = ROOT / "docs" / "events.md"
-SCHEMA = ROOT / "config" / "schema.json"
 
 INTRODUCTION = """\
 # Configuration
@@ -126,10 +114,6 @@ def page() -> str:
     return f"{INTRODUCTION}\n{table}\n\n{sections}"
 
 
-def schema() -> str:
-    return json.dumps(json_schema(), indent=2) + "\n"
-
-
 def _default(key: Key) -> str:
     if key.name in REQUIRED:
         return "required"
@@ -174,9 +158,3 @@ def _example(key: Key) -> list[str]:
     fields = required | {key.name: key.example}
     lines = [f"  {name}: {value}" for name, value in fields.items()]
     return ["- " + lines[0].lstrip(), *lines[1:]]
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page())
-    EVENTS.write_text(events_page.page())
-    SCHEMA.write_text(schema())

@@ -1,0 +1,397 @@
+"""Every event that the log has: its levels, its fields, and its sentence for a person.
+
+This table is the public interface of the log. docs/events.md and docs/events.schema.json are made
+from it (`make generated`), and the tests hold every line against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, NamedTuple
+
+from worker import __version__
+from worker.log.fields import (
+    ASKING,
+    ATTEMPTS,
+    BROADCAST,
+    BROADCASTS,
+    CALL_AFTER_STATUS,
+    CALL_BEFORE_STATUS,
+    CALL_ERROR,
+    COMMON,
+    COUNTS,
+    DURATION,
+    ENDPOINT,
+    ERROR_MESSAGE,
+    OUTCOMES,
+    QNAME,
+    REASONS,
+    RESOLUTION_ERRORS,
+    ROUND,
+    SIGNALS,
+    STATUS_CODE,
+    TOTALS,
+    WAITS,
+    WORKER_NODE,
+    WORKER_POD,
+    Field,
+    Value,
+)
+
+Event = MutableMapping[str, Any]  # one event as it is logged: the name of a field -> its value
+
+# What `resolution.waiting` waits for, in the middle of a sentence.
+WAITING = {
+    "cached_answer": "for a newer DNS answer",
+    "min_pods": "for DNS to list more pods",
+    "no_answer": "for DNS to list a pod",
+}
+
+
+class EventType(NamedTuple):
+    """One kind of event.
+
+    `description` says when it is written. `message` makes the sentence for a person from the
+    event's fields. `example` is what an example line has in place of the fields' own examples;
+    None leaves the field out.
+    """
+
+    name: str
+    levels: tuple[str, ...]
+    description: str
+    fields: tuple[Field, ...]
+    message: Callable[[Event], str]
+    example: Mapping[str, Value | None] = {}
+    of_one_broadcast: bool = True
+
+    @property
+    def line_fields(self) -> tuple[Field, ...]:
+        """All fields of its lines, in the order in which they are documented."""
+        if self.of_one_broadcast:
+            return (*COMMON, BROADCAST._replace(when=""), *self.fields)
+        return (*COMMON, *self.fields)
+
+
+# --- sentences ----------------------------------------------------------------------------------
+
+
+def _call_failed(e: Event) -> str:
+    again = e.get("retry_in_seconds")
+    what_next = "not called again" if again is None else f"next call in {again:.1f} s or later"
+    return f"{e['endpoint']}: {e['error_message']}; {what_next}"
+
+
+def _after(calls: int) -> str:
+    return f"after {calls} call{'s' * (calls > 1)}" if calls else "without a call"
+
+
+def _broadcast_finished(e: Event) -> str:
+    text = f"{e['outcome']}: {_counts(e)}"
+    if e.get("reason"):
+        text += f" ({e['reason']})"
+    if not e["confirmed"]:
+        text += "; no newer DNS answer confirmed it"
+    return f"{text}. Hint: {e['hint']}" if e.get("hint") else text
+
+
+def _config_invalid(e: Event) -> str:
+    place = [str(e[key]) for key in ("config_file", "line", "column") if e.get(key)]
+    return ": ".join(filter(None, [":".join(place), e.get("key"), e["error_message"]]))
+
+
+def _run_finished(e: Event) -> str:
+    if e.get("error_message"):
+        return f"exit code {e['exit_code']}: {e['error_message']}"
+    return f"{e['outcome']}, exit code {e['exit_code']}: {_counts(e)}"
+
+
+def _counts(e: Event) -> str:
+    others = [f"{e[what]} {what}" for what in ("failed", "gone", "cancelled") if e.get(what)]
+    return ", ".join([f"{e['acknowledged']} of {e['seen']} endpoints acknowledged", *others])
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+EVENTS: tuple[EventType, ...] = (
+    EventType(
+        "run.started",
+        ("info",),
+        "The configuration has been read and is valid.",
+        (
+            Field("version", "string", "the worker's version", __version__),
+            Field(
+                "config_files",
+                "string",
+                "the files that were read, separated by commas",
+                "/etc/pod-broadcast/clear-web-caches.yaml",
+            ),
+            Field("broadcasts", "integer", "how many broadcasts are selected", 1, "broadcasts"),
+            WORKER_POD,
+            WORKER_NODE,
+        ),
+        lambda e: (
+            f"pod-broadcast {e['version']}: "
+            f"{e['broadcasts']} broadcast{'s' * (e['broadcasts'] > 1)}"
+        ),
+        of_one_broadcast=False,
+    ),
+    EventType(
+        "broadcast.started",
+        ("info",),
+        "A broadcast begins. Broadcasts overlap, so the lines of several may alternate.",
+        (
+            Field("request_url", "string", "`url`", "http://web-server-headless:8080/clear-caches"),
+            Field("method", "string", "`method`", "POST"),
+            Field("concurrency", "integer", "`concurrency`: calls in flight at once", 16, "calls"),
+            Field("deadline_seconds", "number", "`deadline`", 300.0, "seconds"),
+        ),
+        lambda e: f"{e['method']} {e['request_url']}, {e['concurrency']} at once",
+    ),
+    EventType(
+        "endpoints.resolved",
+        ("info",),
+        "DNS answered. A round of calls begins.",
+        (
+            ROUND,
+            QNAME,
+            Field("endpoints", "integer", "how many this answer lists", 3, "endpoints"),
+            Field("newcomers", "integer", "of these, not listed before", 1, "endpoints"),
+            Field("left", "integer", "listed in the last answer, but not in this", 0, "endpoints"),
+            Field("ttl_seconds", "integer", "the answer's TTL", 5, "seconds"),
+            ASKING,
+            Field(
+                "newer",
+                "boolean",
+                "whether it cannot be a cached copy of the answer that the calls were made from",
+                True,
+                when="it is not the first answer",
+            ),
+        ),
+        lambda e: (
+            f"{e['qname']} lists {e['endpoints']} endpoints: "
+            f"{e['newcomers']} new, {e['left']} no longer listed"
+        ),
+        {"round": 2},
+    ),
+    EventType(
+        "resolution.failed",
+        ("warning", "error"),
+        "DNS gave no answer, or listed no endpoint. The level is `error` if the broadcast does not "
+        "ask again.",
+        (
+            ROUND,
+            QNAME,
+            Field(
+                "error_type", "string", "what went wrong", "dns_servfail", values=RESOLUTION_ERRORS
+            ),
+            ERROR_MESSAGE._replace(
+                meaning="which server said what", example="10.96.0.10:53 answered SERVFAIL"
+            ),
+            ASKING,
+        ),
+        lambda e: f"{e['qname']}: {e['error_message']}",
+    ),
+    EventType(
+        "resolution.waiting",
+        ("info",),
+        "No endpoint is owed a call, but the broadcast is not over: it waits, and asks DNS again.",
+        (
+            Field("reason", "string", "why it waits", "cached_answer", values=WAITS),
+            Field("wait_seconds", "number", "time until the next question", 1.019422, "seconds"),
+        ),
+        lambda e: f"waiting {e['wait_seconds']:.1f} s {WAITING[e['reason']]}",
+    ),
+    EventType(
+        "call.succeeded",
+        ("info",),
+        "An endpoint acknowledged the request.",
+        (
+            *CALL_BEFORE_STATUS,
+            STATUS_CODE._replace(example=200, when=""),
+            *(f._replace(when="") for f in CALL_AFTER_STATUS),
+        ),
+        lambda e: f"{e['endpoint']} answered {e['status_code']} in {e['duration_seconds']:.3f} s",
+    ),
+    EventType(
+        "call.failed",
+        ("warning", "error"),
+        "A call failed. The level is `warning` if the endpoint is called again, else `error`.",
+        (
+            *CALL_BEFORE_STATUS,
+            STATUS_CODE,
+            *CALL_AFTER_STATUS,
+            CALL_ERROR,
+            ERROR_MESSAGE,
+            Field(
+                "retry_in_seconds",
+                "number",
+                "the shortest time until the next call",
+                1.0,
+                "seconds",
+                "the endpoint is called again",
+            ),
+            Field(
+                "response_body",
+                "string",
+                "the first 256 bytes of the response's body",
+                "warming up",
+                when="`log_response` is set and a body came",
+            ),
+        ),
+        _call_failed,
+        {"level": "warning"},
+    ),
+    EventType(
+        "endpoint.gone",
+        ("warning",),
+        "An endpoint that DNS listed is dead: it never accepted a connection, and DNS no longer "
+        "lists it. It is owed no call.",
+        (
+            ENDPOINT,
+            ATTEMPTS,
+            CALL_ERROR._replace(meaning="how its last call failed", example="connect_timeout"),
+        ),
+        lambda e: (
+            f"{e['endpoint']} is gone: it never accepted a connection, and DNS no longer lists it"
+        ),
+        {"attempts": 1},
+    ),
+    EventType(
+        "endpoint.failed",
+        ("error",),
+        "An endpoint was missed.",
+        (
+            ENDPOINT,
+            ATTEMPTS,
+            CALL_ERROR._replace(meaning="why"),
+            Field("left_dns", "boolean", "whether the last answer no longer lists it", False),
+        ),
+        lambda e: f"{e['endpoint']} was missed {_after(e['attempts'])}: {e['error_type']}",
+    ),
+    EventType(
+        "endpoint.cancelled",
+        ("error",),
+        "A stop signal came before the endpoint acknowledged.",
+        (ENDPOINT, ATTEMPTS),
+        lambda e: f"{e['endpoint']} was given up {_after(e['attempts'])}",
+        {"attempts": 0},
+    ),
+    EventType(
+        "broadcast.finished",
+        ("info", "warning", "error"),
+        "A broadcast is over. The level is `error` if it is not complete, and `warning` if it is "
+        "complete but an endpoint is gone or no newer answer confirmed it. This line is written "
+        "at every `--log-level`.",
+        (
+            Field("outcome", "string", "the result", "partial", values=OUTCOMES),
+            Field("exit_code", "integer", "exit code of this broadcast alone: 0, 3 or 4", 3),
+            Field(
+                "reason",
+                "string",
+                "why it is not complete",
+                "some_calls_failed",
+                when="it is not complete",
+                values=REASONS,
+            ),
+            *COUNTS,
+            Field("rounds", "integer", "how often DNS was asked", 6, "questions"),
+            Field("calls", "integer", "how many calls were made", 7, "calls"),
+            Field("confirmed", "boolean", "whether a newer answer listed nobody new", True),
+            DURATION,
+            Field(
+                "failed_endpoints",
+                "string",
+                "the first 20 endpoints that failed, as `10.1.0.9:8080 status, …`",
+                "10.1.0.9:8080 status",
+                when="an endpoint failed",
+            ),
+            Field(
+                "hint",
+                "string",
+                "what to look at first",
+                "the method is POST, but the pods allow only GET: set method",
+                when="the failures suggest something",
+            ),
+        ),
+        _broadcast_finished,
+    ),
+    EventType(
+        "shutdown.requested",
+        ("warning",),
+        "A stop signal arrived. No call starts after this line.",
+        (Field("signal", "string", "which one", "SIGTERM", values=SIGNALS),),
+        lambda e: f"{e['signal']}: no new calls from here on",
+        of_one_broadcast=False,
+    ),
+    EventType(
+        "config.invalid",
+        ("error",),
+        "A mistake in the configuration. Each mistake has a line.",
+        (
+            Field(
+                "config_file",
+                "string",
+                "the file",
+                "/etc/pod-broadcast/clear-web-caches.yaml",
+                when="the mistake is in a file, not in an option",
+            ),
+            Field("line", "integer", "line number, from 1", 3, when="it has a position"),
+            Field("column", "integer", "column number, from 1", 3, when="it has a position"),
+            Field(
+                "key",
+                "string",
+                "path of the key, as in `broadcasts[0].timeout`; on a command line, the option",
+                "broadcasts[0].timout",
+                when="it belongs to a key or an option",
+            ),
+            ERROR_MESSAGE._replace(
+                meaning="what was expected, and what was found",
+                example="unknown key: did you mean timeout?",
+            ),
+        ),
+        _config_invalid,
+        of_one_broadcast=False,
+    ),
+    EventType(
+        "run.crashed",
+        ("error",),
+        "The program has a bug. Please report it.",
+        (
+            BROADCAST._replace(when="it happened in one broadcast"),
+            Field("error_type", "string", "the exception's class", "AssertionError"),
+            ERROR_MESSAGE._replace(
+                meaning="the exception's text, with secrets masked", example="no answer"
+            ),
+            Field(
+                "stack",
+                "string",
+                "where it happened, without any values",
+                '  File "/opt/pod-broadcast/worker/cli.py", line 143, in main\n',
+            ),
+        ),
+        lambda e: f"this is a bug: {e['error_type']}: {e['error_message']}",
+        of_one_broadcast=False,
+    ),
+    EventType(
+        "run.finished",
+        ("info", "warning", "error"),
+        "The last line, whatever happened, as long as the program could still write one. It is "
+        "written at every `--log-level`, and it is also the termination message.",
+        (
+            Field("outcome", "string", "the worst of all broadcasts", "partial", values=OUTCOMES),
+            Field("exit_code", "integer", "the [exit code](exit-codes.md)", 3),
+            *BROADCASTS,
+            *TOTALS,
+            DURATION._replace(when="the command line is valid", example=17.305118),
+            ERROR_MESSAGE._replace(
+                meaning="why the run ended early",
+                example="configuration: /etc/a.yaml:3:3: broadcasts[0].timout: unknown key",
+                when="the exit code is 1 or 2",
+            ),
+        ),
+        _run_finished,
+        {"error_message": None},
+        of_one_broadcast=False,
+    ),
+)
+BY_NAME: dict[str, EventType] = {event.name: event for event in EVENTS}

@@ -1,0 +1,190 @@
+"""The fields of log lines, and the closed sets of words that some of them hold.
+
+`events` puts them together into events; docs/events.md and docs/events.schema.json are made from
+both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+Type = Literal["string", "integer", "number", "boolean"]  # as JSON calls them
+Value = str | int | float | bool
+
+
+class Field(NamedTuple):
+    """One field of a log line.
+
+    `when` completes "the field is there when …"; empty: it is always there. `values` are all the
+    words that the field can hold, each with its meaning; None: any value of the type.
+    """
+
+    name: str
+    type: Type
+    meaning: str
+    example: Value
+    unit: str = ""
+    when: str = ""
+    values: Mapping[str, str] | None = None
+
+
+# --- closed sets of words -----------------------------------------------------------------------
+
+OUTCOMES: dict[str, str] = {
+    "complete": "nobody failed, nobody was cancelled, and at least `min_pods` acknowledged",
+    "partial": "some acknowledged, but it is not complete",
+    "failed": "nobody acknowledged, and it is not complete",
+}
+CALL_ERRORS: dict[str, str] = {
+    "connect_refused": "nothing listens on that port of the pod",
+    "connect_timeout": "no connection within `connect_timeout`: a dead node, or a NetworkPolicy",
+    "unreachable": "there is no route to the address",
+    "timeout": "no complete response within `timeout`",
+    "connection_reset": "the pod closed the connection before it responded",
+    "tls": "the TLS handshake failed, or the certificate could not be verified",
+    "protocol": "the response is not HTTP/1.x, or it is cut short",
+    "redirect": "a 3xx response; it leads away from the pod and is not followed",
+    "status": "a status code that `expect.status` does not accept",
+    "body_mismatch": "the body does not contain the text of `expect.body_contains`",
+    "deadline": "the deadline passed while a call was in flight, or before one could start",
+    "cancelled": "a stop signal cut the call off",
+    "local": "the worker's own fault, such as no file descriptor left or no permission",
+}
+RESOLUTION_ERRORS: dict[str, str] = {
+    "no_pods": "NXDOMAIN or NODATA: there are no ready pods, or there is no such Service",
+    "not_headless": "the Service has a cluster IP, so the request would reach only one pod",
+    "dns_servfail": "SERVFAIL, another failure code, or a malformed answer",
+    "dns_refused": "the nameserver answered REFUSED",
+    "dns_timeout": "no nameserver answered in time",
+    "dns_truncated": "the answer was truncated over TCP too: more than about 4,090 A records",
+}
+REASONS: dict[str, str] = {
+    **RESOLUTION_ERRORS,
+    "all_calls_failed": "nobody acknowledged, and at least one endpoint failed",
+    "some_calls_failed": "some acknowledged, and at least one endpoint failed",
+    "min_pods": "fewer than `min_pods` acknowledged, though nobody failed",
+    "deadline": "the deadline passed while an endpoint was still owed a call",
+    "cancelled": "a stop signal came first",
+}
+WAITS: dict[str, str] = {
+    "cached_answer": "the last answer may come from a cache",
+    "min_pods": "DNS lists fewer than `min_pods`",
+    "no_answer": "DNS lists no endpoint, or does not answer",
+}
+SIGNALS: dict[str, str] = {"SIGTERM": "Kubernetes sends this", "SIGINT": "Ctrl-C"}
+
+# --- fields that several events have ------------------------------------------------------------
+
+VARIABLE_SET = "that variable is set"
+COMMON = (
+    Field(
+        "timestamp",
+        "string",
+        "when the line was written: RFC 3339, UTC, microseconds",
+        "2026-03-01T03:00:02.218391Z",
+    ),
+    Field(
+        "level",
+        "string",
+        "how serious it is",
+        "info",
+        values={
+            "info": "nothing to do",
+            "warning": "something to know",
+            "error": "something was missed, or is wrong",
+        },
+    ),
+    Field("event", "string", "the event's name: filter by this", "run.started"),
+    Field("message", "string", "a sentence for a person; its wording may change", "…"),
+    Field(
+        "run_id",
+        "string",
+        "32 hex digits that identify the run; also the trace id of its calls",
+        "9f3c61d0a5e84f0fb0a7c2d5e6184b3a",
+    ),
+    Field("worker_namespace", "string", "the value of POD_NAMESPACE", "default", when=VARIABLE_SET),
+    Field(
+        "worker_job", "string", "the value of JOB_NAME", "pod-broadcast-29381760", when=VARIABLE_SET
+    ),
+)
+BROADCAST = Field(
+    "broadcast",
+    "string",
+    "the broadcast's name",
+    "clear-web-caches",
+    when="the line is about one broadcast",
+)
+
+WORKER_POD = Field(
+    "worker_pod",
+    "string",
+    "the value of POD_NAME",
+    "pod-broadcast-29381760-x7k2p",
+    when=VARIABLE_SET,
+)
+WORKER_NODE = Field("worker_node", "string", "the value of NODE_NAME", "node-3", when=VARIABLE_SET)
+
+ENDPOINT = Field("endpoint", "string", "the pod's address, `IP:port`", "10.1.0.9:8080")
+ATTEMPTS = Field("attempts", "integer", "how many calls were made to it", 5, "calls")
+ROUND = Field("round", "integer", "number of the DNS question in this broadcast, from 1", 1)
+QNAME = Field(
+    "qname",
+    "string",
+    "the absolute name that DNS was asked for, without the final dot",
+    "web-server-headless.default.svc.cluster.local",
+)
+ASKING = Field("duration_seconds", "number", "how long DNS took", 0.000712, "seconds")
+DURATION = Field("duration_seconds", "number", "how long it took", 16.182377, "seconds")
+STATUS_CODE = Field(
+    "status_code", "integer", "the response's status code", 503, when="a status line came"
+)
+CALL_ERROR = Field("error_type", "string", "what went wrong", "status", values=CALL_ERRORS)
+ERROR_MESSAGE = Field("error_message", "string", "the details", "answered 503 Service Unavailable")
+CALL_BEFORE_STATUS = (
+    ENDPOINT,
+    ROUND,
+    Field("attempt", "integer", "attempt number, from 1", 1),
+)
+CALL_AFTER_STATUS = (
+    Field("duration_seconds", "number", "from connecting to the last byte", 0.003518, "seconds"),
+    Field(
+        "connect_seconds",
+        "number",
+        "how long the TCP connection took to open, without TLS",
+        0.000402,
+        "seconds",
+        "a connection was accepted",
+    ),
+    Field("span_id", "string", "16 hex digits, as sent in `traceparent`", "0e6a4b1c92d7f853"),
+)
+COUNTS = (
+    Field("seen", "integer", "endpoints that DNS has listed", 3, "endpoints"),
+    Field("acknowledged", "integer", "of these, acknowledged: a call met `expect`", 2, "endpoints"),
+    Field("failed", "integer", "of these, missed: each has its `endpoint.failed`", 1, "endpoints"),
+    Field("gone", "integer", "of these, dead: each has its `endpoint.gone`", 0, "endpoints"),
+    Field(
+        "cancelled",
+        "integer",
+        "of these, given up at a stop signal: each has its `endpoint.cancelled`",
+        0,
+        "endpoints",
+    ),
+)
+# Of the whole run.
+REPORTED = "the run was carried out (its exit code is neither 1 nor 2)"
+BROADCASTS = tuple(
+    Field(
+        f"broadcasts_{outcome}",
+        "integer",
+        f"how many broadcasts are `{outcome}`",
+        int(outcome == "partial"),
+        "broadcasts",
+        REPORTED,
+    )
+    for outcome in OUTCOMES
+)
+TOTALS = tuple(
+    count._replace(meaning=f"`{count.name}` of all broadcasts together", when=REPORTED)
+    for count in COUNTS
+)

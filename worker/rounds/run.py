@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from worker.calls.loop import Ended
+from worker.log.events import WAITING
 from worker.log.setup import LEVELS, Log
 from worker.model import Answer, Broadcast, BroadcastReport, CallResult, ResolutionFailure
 from worker.report.hints import hint
@@ -21,9 +22,6 @@ from worker.rounds.schedule import Schedule
 from worker.rounds.steps import Ask, Call, Cut, Finish, Wait
 from worker.rounds.world import Answered, Message, World
 from worker.stop import StopSignal
-
-# Waits that a line tells of. Of the others it has been told: by `call.failed`, for example.
-TOLD_WAITS = frozenset({"cached_answer", "min_pods", "no_answer"})
 
 
 class Rounds:
@@ -106,7 +104,7 @@ class Rounds:
                     self._world.cut(number, reason)
                     ledger.record_cut()
                 case Wait(until, reason):
-                    if reason in TOLD_WAITS and step != self._waits.get(number):
+                    if reason in WAITING and step != self._waits.get(number):
                         seconds = until - now
                         self._logs[number].info(
                             "resolution.waiting", reason=reason, wait_seconds=seconds

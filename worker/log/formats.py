@@ -46,6 +46,8 @@ ECS_FIELDS = {
     "response_body": "http.response.body.content",
     "qname": "dns.question.name",
     "worker_namespace": "orchestrator.namespace",
+    "server_address": "server.ip",
+    "server_port": "server.port",
 }
 # Fields that ECS does not have get a prefix.
 ECS_CUSTOM = "pod_broadcast."
@@ -67,9 +69,7 @@ def to_gcp(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_ecs(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Names for the Elastic Common Schema. `event.duration` is in nanoseconds, and an endpoint is
-    split into address and port.
-    """
+    """Names for the Elastic Common Schema. `event.duration` is in nanoseconds."""
     entry = {ECS_FIELDS.get(key, ECS_CUSTOM + key): value for key, value in event.items()}
     entry |= {"ecs.version": ECS_VERSION, "service.name": "pod-broadcast"}
     seconds = entry.pop(ECS_CUSTOM + "duration_seconds", None)
@@ -80,9 +80,6 @@ def to_ecs(event: Mapping[str, Any]) -> dict[str, Any]:
     )
     if outcome:
         entry["event.outcome"] = outcome
-    if "endpoint" in event:
-        address, _, port = event["endpoint"].rpartition(":")
-        entry |= {"server.ip": address.strip("[]"), "server.port": int(port)}
     return entry
 
 

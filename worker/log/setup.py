@@ -17,6 +17,7 @@ from worker.log.events import BY_NAME, Event
 from worker.log.formats import RENDERERS, LogFormat, json_line
 from worker.log.masking import Masker
 from worker.log.sink import Sink
+from worker.model import Endpoint
 
 LevelName = Literal["info", "warning", "error"]
 Log = structlog.typing.FilteringBoundLogger
@@ -64,7 +65,11 @@ def configure(
     def complete(_logger: object, name: str, event: Event) -> Event:
         message = BY_NAME[event["event"]].message(event)
         head = {"timestamp": _timestamp(), "level": name, "event": "", "message": message}
-        return _tidy({**head, **event}, masker)
+        entry = _tidy({**head, **event}, masker)
+        endpoint = event.get("endpoint")
+        if log_format == "ecs" and endpoint and entry["endpoint"] == str(endpoint):
+            entry["server_address"], entry["server_port"] = endpoint
+        return entry
 
     def render(_logger: object, _name: str, event: Event) -> bytes:
         return RENDERERS[log_format](event)
@@ -104,8 +109,8 @@ def _tidy(event: Mapping[str, Any], masker: Masker) -> dict[str, Any]:
     for key, value in event.items():
         if isinstance(value, float):
             value = round(value, 6)
-        elif isinstance(value, (str, bytes)) and key not in NEVER_SECRET:
-            text = value if isinstance(value, str) else value.decode(errors="replace")
+        elif isinstance(value, (str, bytes, Endpoint)) and key not in NEVER_SECRET:
+            text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
             value = _cut(masker.mask(text), MAX_BYTES.get(key, MAX_BYTES_OF_OTHERS))
         if value is not None:
             tidy[key] = value

@@ -201,7 +201,7 @@ class Rounds:
 
 def _log_call(result: CallResult, booked: Booked, round_number: int, log: Log) -> None:
     fields = {
-        "endpoint": str(result.endpoint),
+        "endpoint": result.endpoint,
         "round": round_number,
         "attempt": booked.attempt,
         "status_code": result.status_code,
@@ -226,7 +226,7 @@ def _log_call(result: CallResult, booked: Booked, round_number: int, log: Log) -
 def _log_report(broadcast: Broadcast, report: BroadcastReport, log: Log) -> None:
     """A line for each endpoint that did not acknowledge, and the one that counts them."""
     for endpoint in report.endpoints:
-        fields = {"endpoint": str(endpoint.endpoint), "attempts": endpoint.attempts}
+        fields = {"endpoint": endpoint.endpoint, "attempts": endpoint.attempts}
         match endpoint.verdict:
             case "gone":
                 log.warning("endpoint.gone", **fields, error_type=endpoint.error_type)

@@ -12,6 +12,7 @@ from worker.log.formats import LogFormat, to_ecs, to_gcp
 from worker.log.masking import Masker
 from worker.log.setup import configure
 from worker.log.sink import Sink
+from worker.model import Endpoint
 from worker.stop import Stop
 
 TIME = "2026-11-24T03:00:00.000001Z"
@@ -64,7 +65,8 @@ def test_google_cloud_finds_severity_time_trace_and_span() -> None:
 
 
 def test_elastic_gets_its_own_fields_and_the_rest_under_pod_broadcast() -> None:
-    assert to_ecs(CALL) == {
+    split = {"server_address": "10.0.0.7", "server_port": 8080}
+    assert to_ecs(CALL | split) == {
         "@timestamp": TIME,
         "log.level": "warning",
         "event.action": "call.failed",
@@ -107,10 +109,25 @@ def test_elastic_knows_two_outcomes_and_ours_stays_beside_them() -> None:
     assert "event.outcome" not in to_ecs(CALL | {"event": "endpoint.gone"})
 
 
-def test_an_ipv6_address_loses_its_brackets() -> None:
-    entry = to_ecs(CALL | {"endpoint": "[fd00::7]:8080"})
-    assert (entry["server.ip"], entry["server.port"]) == ("fd00::7", 8080)
-    assert entry["pod_broadcast.endpoint"] == "[fd00::7]:8080"
+@pytest.mark.parametrize(
+    ("secret", "split"),
+    [
+        ("topsecret", {"server.ip": "fd00::7", "server.port": 8080}),
+        ("8080", {}),  # part of the endpoint, which is masked
+    ],
+)
+def test_elastic_gets_the_parts_of_an_endpoint_that_is_not_masked(
+    secret: str, split: dict[str, Any]
+) -> None:
+    reader, writer = os.pipe()
+    log = configure(Sink(writer, Stop()), "ecs", "info", Masker([secret])).bind(run_id="r1")
+    log.error("endpoint.failed", endpoint=Endpoint("fd00::7", 8080), attempts=1, error_type="tls")
+    os.close(writer)
+    with os.fdopen(reader) as lines:
+        entry = json.loads(lines.read())
+    assert {key: entry[key] for key in entry if key.startswith("server.")} == split
+    shown = "[fd00::7]:8080" if split else "[fd00::7]:***"
+    assert entry["pod_broadcast.endpoint"] == shown
 
 
 @pytest.mark.parametrize("log_format", ["gcp", "ecs"])

@@ -15,7 +15,8 @@ from worker import __version__
 from worker.calls.call import Transport
 from worker.commands import preview
 from worker.config import load as config
-from worker.config.yaml import ConfigError, ConfigInvalid
+from worker.config.errors import ConfigError, ConfigInvalid
+from worker.config.schema import json_schema
 from worker.discovery.dns.lookup import Lookup
 from worker.discovery.dns.resolvconf import ResolvConf
 from worker.discovery.dns.resolvconf import parse as parse_resolv_conf
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], stop: Stop) -
 def _look(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
     """The commands that call nobody. Raises ConfigInvalid and Stopped."""
     if options.command == "schema":
-        _print(preview.to_json(config.json_schema()))
+        _print(preview.to_json(json_schema()))
         return 0
     loaded = _load(options, environment)
     masker = Masker(loaded.secrets)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from worker.calls.request import prepare
-from worker.config.yaml import ConfigError
+from worker.config.errors import ConfigError
 from worker.discovery.dns.lookup import Lookup
 from worker.discovery.dns.resolvconf import ResolvConf
 from worker.log.setup import Masker

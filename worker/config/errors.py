@@ -7,7 +7,6 @@ A reader raises ConfigInvalid about its value. A file, a list or a mapping reads
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
 from typing import NamedTuple
 
 
@@ -61,12 +60,7 @@ class Errors:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        raised: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> bool:
+    def __exit__(self, _type: object, raised: object, _traceback: object) -> bool:
         if isinstance(raised, ConfigInvalid):
             self.add(raised)
         return isinstance(raised, ConfigInvalid)

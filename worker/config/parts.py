@@ -107,11 +107,14 @@ def _problem(name: str, others: set[str]) -> str:
     return "duplicate header: names are the same in any case" if name.lower() in others else ""
 
 
-def _to_body(value: str, _node: Node, _scope: Scope) -> dict[str, Any]:
-    return {"body": value.encode()}
-
-
-BODY = Converted(Text("text (for JSON, set json)", r"[\s\S]*", secret=True), _to_body)
+BODY = Converted(
+    Text("text (for JSON, set json)", r"[\s\S]*", secret=True),
+    lambda text, _node, _scope: {"body": text.encode()},
+)
+BODY_FILE = Converted(
+    FILE_PATH,
+    lambda path, node, scope: {"body": read_file(path, MAX_BODY_BYTES, node, scope)},
+)
 
 
 class Json:
@@ -126,13 +129,6 @@ class Json:
 
     def schema(self) -> Schema:
         return {}
-
-
-def _to_content(value: str, node: Node, scope: Scope) -> dict[str, Any]:
-    return {"body": read_file(value, MAX_BODY_BYTES, node, scope)}
-
-
-BODY_FILE = Converted(FILE_PATH, _to_content)
 
 
 def _to_auth(value: dict[str, Any], _node: Node, _scope: Scope) -> Auth:

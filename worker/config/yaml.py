@@ -45,10 +45,8 @@ HINTS = {
     "found character that cannot start any token": "put the text into quotes",
     "mapping values are not allowed": "put a text with `: ` into quotes, or indent this key like "
     "the keys above it",
-    "could not find expected ':'": "write a space after the colon of the key above",
     "did not find expected '-' indicator": INDENTATION,
     "did not find expected key": INDENTATION,
-    "found a tab character": "indent with spaces",
 }
 
 
@@ -78,9 +76,13 @@ def plain(node: Node) -> Any:
 
 
 def join(path: str, key: str) -> str:
-    """The path of a key in the mapping at `path`, as in `broadcasts[2].expect.status`."""
+    """The path of a key in the mapping at `path`, as in `broadcasts[2].expect.status`.
+
+    Of `{bearer:hunter2}`, which without a space is one key, only what is before the colon is shown.
+    """
     if not re.fullmatch(r"[\w-]{1,60}", key, re.ASCII):
-        key = repr(key[:60])
+        name, colon, _ = key[:60].partition(":")
+        key = repr(f"{name}:…" if colon else name)
     return f"{path}.{key}" if path else key
 
 

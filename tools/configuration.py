@@ -24,7 +24,7 @@ A YAML file holds a list of broadcasts:
 ```
 
 or a mapping, where `defaults` holds values for every broadcast of the file that does not set the
-key itself (wholly: lists and mappings are not merged):
+key itself. A key replaces the default as a whole; lists and mappings are not merged:
 
 ```yaml
 defaults:
@@ -40,8 +40,8 @@ broadcasts:
 ```
 
 `--config` names a file or a folder; of a folder, its `*.yaml` and `*.yml` are read in the order of
-their names. It can be given several times. Broadcasts run one after another, in file order; their
-names are unique over all files.
+their names. It can be given several times. Broadcasts begin in file order and overlap; their names
+are unique over all files.
 
 ## The port is the container's
 
@@ -65,11 +65,10 @@ Durations are Go's: `500ms`, `2s`, `1m30s`, at most 24 hours. A number without a
 
 ## Secrets
 
-A password or token never stands in the file. `{env: NAME}` is an environment variable,
+A password or token is never written in the file. `{env: NAME}` is an environment variable,
 `{file: PATH}` a file (without the line end that it may have; a relative path starts at the
-configuration file's folder). Both are read once, when the run starts. Their values, also
-percent-encoded or in base64, are masked as `***` in everything that the worker writes, whatever a
-pod echoes.
+configuration file's folder). Both are read once, when the run starts. The worker writes `***` in
+place of their values, and of their percent-encoded and base64 forms, also where a pod echoes them.
 
 ```yaml
 - name: refresh-configuration
@@ -84,7 +83,7 @@ pod echoes.
 
 ## When it is wrong
 
-All mistakes are named at once, with file, line and column, before any DNS query, and the exit code
+All errors are reported at once, with file, line and column, before any DNS query, and the exit code
 is 2:
 
 ```text
@@ -92,8 +91,8 @@ a.yaml:3:3: broadcasts[0].timout: unknown key: did you mean timeout?
 a.yaml:4:12: broadcasts[0].settle: expected a duration such as 10s, got 10 minutes: write 10m
 ```
 
-`python -m worker check` does only that; on a terminal it shows each line with a caret, but for what
-may be a secret in it, and with `--output json` the mistakes are one document
+`python -m worker check` does only that. On a terminal it shows each error's line with a caret,
+unless a value on the line may be a secret; with `--output json` the errors are one document
 ([check and plan](check-and-plan.md)). The YAML is read by YAML 1.2's core rules (`yes`, `1:30`
 and dates are text; so is a number with a leading zero, such as `0200`), from one document of at
 most 1 MiB. An editor with the YAML language server completes and checks a file that begins with
@@ -117,7 +116,7 @@ def page() -> str:
 def _default(key: Key) -> str:
     if key.name in REQUIRED:
         return "required"
-    return f"`{key.default}`" if key.default else "none"
+    return _in_yaml(key.default)
 
 
 def _first_sentence(text: str) -> str:

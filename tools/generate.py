@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tools import configuration, events
-from worker.config.load import json_schema
+from worker.config.schema import json_schema
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from worker.commands import check, plan, schema
 from worker.commands.run import Run, columns, log_usage_error, stack
-from worker.config.yaml import ConfigInvalid
+from worker.config.errors import ConfigInvalid
 from worker.options import Options, UsageError, parse
 from worker.report import outcome as report
 from worker.stop import Stop, Stopped

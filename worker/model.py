@@ -7,7 +7,11 @@ Times called `*_at` are seconds of the monotonic clock; durations are seconds.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    import ssl
 
 CallError = Literal[
     "connect_refused",
@@ -116,11 +120,15 @@ class Broadcast(NamedTuple):
 
 
 class Config(NamedTuple):
-    """All broadcasts of all files, in file order, and every secret value that they hold."""
+    """All broadcasts of all files, in file order, and every secret value that they hold.
+
+    `tls_contexts` has one for the `tls` of each https broadcast, with its certificates loaded.
+    """
 
     files: tuple[str, ...]
     broadcasts: tuple[Broadcast, ...]
     secrets: frozenset[str] = frozenset()
+    tls_contexts: Mapping[Tls, ssl.SSLContext] = {}
 
     def __repr__(self) -> str:  # no secret in it
         return f"Config({self.files!r}, …)"

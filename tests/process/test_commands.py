@@ -202,11 +202,10 @@ def test_check_names_every_mistake_on_standard_error(run: Run) -> None:
     assert (finished.exit_code, finished.stdout) == (2, "")
     file, *_ = finished.stderr.partition(":")
     assert finished.stderr.splitlines() == [
-        f"{file}:3:18: broadcasts[0].auth.bearer: expected the environment variable TOKEN, "
-        "which is not set",
+        f"{file}:3:18: broadcasts[0].auth.bearer: the environment variable TOKEN is not set",
         f"{file}:7:13: broadcasts[1].deadline: expected a duration such as 10s, got 1 m: write 1m",
-        f"{file}:8:3: broadcasts[2].name: expected this key, got none",
-        f"{file}:8:3: broadcasts[2].url: expected this key, got none",
+        f"{file}:8:3: broadcasts[2].name: this key is required",
+        f"{file}:8:3: broadcasts[2].url: this key is required",
     ]
 
 

@@ -420,17 +420,21 @@ def test_a_crash_shows_its_stack_and_what_was_broken_off(
 def test_a_configuration_error_is_shown_with_its_line_and_without_a_table(
     term: str, on_terminal: OnTerminal
 ) -> None:
-    wrong = "- {name: clear, url: http://web:80/, timout: hunter2}\n"
+    wrong = "- name: Clear\n  url: http://web:80/\n  timout: hunter2\n"
     with on_terminal(wrong, columns=300, environment={"TERM": term}) as terminal:
         assert terminal.finish() == 2
         shown = stable([line.replace(str(terminal.directory), "") for line in terminal.shown])
+        name = (
+            "/broadcasts.yaml:1:9: broadcasts[0].name: expected a DNS label (a-z, 0-9 and -) such "
+            "as clear-web-caches, got Clear"
+        )
         assert [line for line in shown if line] == [
-            "TIME error   /broadcasts.yaml:1:38: broadcasts[0].timout: unknown key: did you mean "
+            f"TIME error   {name}",
+            "    1 | - name: Clear",
+            "      |         ^",
+            "TIME error   /broadcasts.yaml:3:3: broadcasts[0].timout: unknown key: did you mean "
             "timeout?",
-            "    1 | - … timout: …",
-            "      |     ^",
-            "TIME error   exit code 2: configuration: /broadcasts.yaml:1:38: broadcasts[0].timout: "
-            "unknown key: did you mean timeout?",
+            f"TIME error   exit code 2: configuration: {name}",
         ]
 
 

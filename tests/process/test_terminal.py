@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.loopback.program import BARE_ENVIRONMENT, ROOT
+from worker.config.keys import KEYS
 
 CONFIG = """\
 - name: clear
@@ -56,20 +57,14 @@ def test_an_error_is_shown_with_its_line_and_a_caret(command: str, tmp_path: Pat
     assert exit_code == 2
     assert text == (
         f"{file}:2:8: broadcasts[0].url: expected no user or password in the URL: set auth\n"
-        "    2 |   url: …\n"
-        "      |        ^\n"
         f"{file}:3:12: broadcasts[0].timeout: expected a duration such as 10s, got 10 minutes: "
         "write 10m\n"
         "    3 |   timeout: 10 minutes\n"
         "      |            ^\n"
-        f"{file}:4:18: broadcasts[0].auth.bearer: expected {{env: NAME}} or {{file: PATH}}, got "
-        "something else, which is not shown: a configuration is no place for a secret\n"
-        "    4 |   … bearer: …\n"
-        "      |             ^\n"
-        f"{file}:5:3: broadcasts[0].password: unknown key: "
-        "write auth: {basic: {username: …, password: …}}\n"
-        "    5 |   password: …\n"
-        "      |   ^\n"
+        f"{file}:4:18: broadcasts[0].auth.bearer: expected {{env: NAME}} or {{file: PATH}}: no "
+        "secret belongs in this file\n"
+        f"{file}:5:3: broadcasts[0].password: unknown key: the keys here are "
+        f"{', '.join(key.name for key in KEYS)}\n"
     )
 
 

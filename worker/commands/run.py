@@ -12,7 +12,7 @@ from typing import Any
 from worker import __version__
 from worker.calls.call import Caller
 from worker.commands.loading import load, resolv_conf
-from worker.config.yaml import ConfigError, ConfigInvalid
+from worker.config.errors import ConfigError, ConfigInvalid
 from worker.discovery.dns.lookup import Lookup
 from worker.log.events import Event
 from worker.log.formats import LogFormat
@@ -107,9 +107,7 @@ class Run:
         return LiveWorld(lookups, callers, self._stop.mailbox)
 
     def _caller(self, entry: Broadcast, loaded: Config) -> Caller:
-        from worker.config.tls import tls_context
-
-        context = tls_context(entry.tls) if entry.https else None
+        context = loaded.tls_contexts[entry.tls] if entry.https else None
         return Caller(entry, self._run_id, context)
 
     def _report_invalid(self, invalid: ConfigInvalid) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from worker.config.load import json_schema
+from worker.config.schema import json_schema
 from worker.options import Options
 from worker.stop import Stop
 from worker.terminal.document import to_json

@@ -1,57 +1,74 @@
-"""The table of a broadcast's keys: what each is for, its default, an example, and how it is read.
+"""The table of a broadcast's keys: what each is for, an example, and how it is read.
 
-The parser, the JSON Schema and docs/configuration.md are all made from it. How several keys bear on
-each other is the business of `config`.
+The parser, the JSON Schema and docs/configuration.md are all made from it. Defaults are those of
+`model.Broadcast`. How keys bear on each other is decided in `load`.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from worker.config import meant
 from worker.config.parts import (
+    AUTH,
     BACKOFF,
+    BODY,
+    BODY_FILE,
+    DEFAULTS,
     EXPECT,
-    AuthKind,
-    BodyFile,
-    BodyText,
+    METHOD,
     Headers,
     Json,
-    Method,
-    TlsKind,
-    to_backoff,
-    to_expect,
 )
+from worker.config.tls import TLS
 from worker.config.url import Url
 from worker.config.values import (
     Boolean,
     Choice,
-    Converted,
     Duration,
     Integer,
     Kind,
     ListOf,
+    Schema,
     Text,
+    write_duration,
 )
+from worker.model import Broadcast
 
 
 class Key(NamedTuple):
-    """One key. `field` is the Broadcast's; without one, the value is a mapping of its fields.
+    """One key. Its value is that of the Broadcast's `field`, or a dictionary of several fields.
 
-    `default` and `example` are YAML; a key without a default is absent unless it is set. Of a key
-    that is `secret` a value may be one, rightly or not: no excerpt shows it.
+    `example` is YAML. A value below a `secret` key may be a secret, whether it belongs there or
+    not: no excerpt shows it.
     """
 
     name: str
     kind: Kind
-    field: str
-    default: str
     description: str
     example: str
     secret: bool = False
 
+    @property
+    def field(self) -> str:
+        return self.name if self.name in Broadcast._fields else f"{self.name}_seconds"
 
-TAG = Text("a tag such as nightly", r"[A-Za-z0-9]([A-Za-z0-9._/-]*)", meant=meant.name)
+    @property
+    def default(self) -> Any:
+        """As YAML holds it; None for a key that is required, or is absent unless it is set."""
+        if self.name in {"expect", "backoff"}:
+            parts: Schema = self.kind.schema()["properties"]
+            return {name: part["default"] for name, part in parts.items() if "default" in part}
+        if isinstance(self.kind, Headers):
+            return {}
+        if isinstance(self.kind, Duration):
+            return write_duration(DEFAULTS[self.field])
+        if isinstance(self.kind, ListOf):
+            return list(DEFAULTS[self.field])
+        value = DEFAULTS.get(self.field)
+        return value if isinstance(value, (str, int)) else None
+
+
+TAG = Text("a tag (letters, digits and . _ / -) such as nightly", r"[A-Za-z0-9]([A-Za-z0-9._/-]*)")
 REQUIRED = ("name", "url")
 BODIES = ("body", "json", "body_file")
 
@@ -59,204 +76,168 @@ KEYS = (
     Key(
         "name",
         Text(
-            "a DNS label such as clear-web-caches",
+            "a DNS label (a-z, 0-9 and -) such as clear-web-caches",
             r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
-            meant=meant.name,
         ),
-        "name",
-        "",
-        "What logs, alerts and `--broadcast` call it: a DNS label, unique over all files.",
+        "The broadcast's name in logs, alerts and `--broadcast`. A DNS label, unique over all "
+        "files.",
         "clear-web-caches",
     ),
     Key(
         "url",
         Url(),
-        "",
-        "",
-        "The URL that you would curl. Its host is the headless Service: `service`, "
+        "The URL that you would give to curl. Its host is the headless Service: `service`, "
         "`service.namespace`, a full name in the cluster, or an absolute name with a trailing dot. "
-        "The port is the container's, since a headless Service maps none. The request goes to each "
-        "pod's address, with this host in the Host header and in TLS SNI and verification. Path "
-        "and query are sent as they are written. No user and password (see `auth`), no fragment.",
+        "Its port is the container's, since a headless Service maps no ports. The request goes to "
+        "each pod's address, with this host in the Host header and in TLS SNI and verification. "
+        "Path and query are sent exactly as written. A user, a password (see `auth`) and a "
+        "fragment are refused.",
         "http://web-server-headless:8080/clear-caches",
     ),
     Key(
         "ip_family",
         Choice(("auto", "ipv4", "ipv6")),
-        "ip_family",
-        "auto",
-        "`ipv4` asks DNS for A records, `ipv6` for AAAA; `auto` for A, and for AAAA only when "
-        "there is no A record: a dual-stack pod is called once.",
+        "Which addresses to ask DNS for: `ipv4` for A records, `ipv6` for AAAA records. `auto` "
+        "asks for A records, and for AAAA records only if there are none, so that a dual-stack pod "
+        "is called once.",
         "ipv6",
     ),
     Key(
         "method",
-        Method(),
-        "method",
-        "POST",
-        "Any HTTP method, PURGE and BAN included. It is sent as it is written.",
+        METHOD,
+        "The HTTP method. Any method is possible, PURGE and BAN included, and is sent exactly as "
+        "written.",
         "PURGE",
     ),
     Key(
         "headers",
         Headers(),
-        "headers",
-        "{}",
-        "Header fields. A value is text, `{env: NAME}` or `{file: PATH}`. `Host` replaces the Host "
-        "header, not SNI. `Authorization` and `Proxy-Authorization` only as `{env}` or `{file}`.",
+        "Header fields to send. A value is text, `{env: NAME}` or `{file: PATH}`; for "
+        "`Authorization` and `Proxy-Authorization` only `{env: NAME}` or `{file: PATH}`. `Host` "
+        "replaces the Host header, but not SNI.",
         "{X-Purge-Reason: deploy, X-Token: {env: PURGE_TOKEN}}",
         secret=True,
     ),
     Key(
         "body",
-        BodyText(),
-        "",
-        "",
-        "The request's body, as text in UTF-8. At most one of `body`, `json` and `body_file`.",
+        BODY,
+        "The request's body, as text in UTF-8. Only one of `body`, `json` and `body_file` can be "
+        "set.",
         "'*'",
         secret=True,
     ),
     Key(
         "json",
         Json(),
-        "",
-        "",
         "The request's body, sent as JSON with `Content-Type: application/json`.",
         "{caches: [pages, images]}",
         secret=True,
     ),
     Key(
         "body_file",
-        BodyFile(),
-        "",
-        "",
-        "The request's body is this file's content, at most 16 MiB. The path is relative to the "
+        BODY_FILE,
+        "A file that holds the request's body, at most 16 MiB. A relative path starts at the "
         "configuration file's folder.",
         "purge.xml",
-        secret=True,  # a body may stand in place of its path
+        secret=True,  # a body may be written in place of its path
     ),
     Key(
         "auth",
-        AuthKind(),
-        "auth",
-        "",
-        "`{basic: {username: …, password: …}}` or `{bearer: …}`. Password and token only as "
-        "`{env: NAME}` or `{file: PATH}`: a ConfigMap is no place for them.",
+        AUTH,
+        "Credentials: `{basic: {username: …, password: …}}` or `{bearer: …}`. Password and token "
+        "are `{env: NAME}` or `{file: PATH}`, since a ConfigMap is no place for them.",
         "{bearer: {file: /var/run/secrets/tokens/purge}}",
         secret=True,
     ),
     Key(
         "tls",
-        TlsKind(),
-        "tls",
-        "",
-        "For https: `ca_file` instead of the system's CAs, `cert_file` and `key_file` to show a "
-        "certificate (the key not encrypted), `server_name` instead of the URL's host in SNI and "
-        "verification, `insecure_skip_verify: true` to verify nothing.",
+        TLS,
+        "How an https connection is verified. Without it, the pod's certificate must be valid for "
+        "the URL's host and signed by a CA of the system trust store. Certificates are read once, "
+        "when the run starts.",
         "{ca_file: /etc/ca/ca.crt}",
-        secret=True,  # so may a key
+        secret=True,  # a key may be written in place of its path
     ),
     Key(
         "expect",
-        Converted(EXPECT, to_expect),
-        "expect",
-        "{status: [2xx]}",
-        "What counts as an acknowledgement. `status`: codes and classes; `body_contains`: text in "
-        "the first 64 KiB of the response's body. It decides before anything else does: a 3xx or "
-        "404 listed here is a success.",
+        EXPECT,
+        "Which response counts as an acknowledgement: its status, and text in its body. It is "
+        "checked before anything else, so a 3xx or 404 that is listed here is a success.",
         "{status: [2xx, 404], body_contains: cleared}",
     ),
     Key(
         "concurrency",
         Integer(1, 1000),
-        "concurrency",
-        "16",
-        "Calls in flight at once; `1` is sequential, in the order of addresses.",
+        "How many calls can be in flight at once. No broadcast has more calls in flight than this, "
+        "nor has the run more than the largest of them. With `1`, pods are called one after "
+        "another, in the order of their addresses.",
         "1",
     ),
     Key(
         "stagger",
         Duration(),
-        "stagger_seconds",
-        "0s",
-        "Least time between the starts of two calls, so that refilling caches does not stampede "
-        "the origin.",
+        "The shortest time between the starts of two calls. It keeps all pods from refilling their "
+        "caches at the same moment.",
         "250ms",
     ),
     Key(
         "connect_timeout",
         Duration(zero=False),
-        "connect_timeout_seconds",
-        "2s",
         "How long a call waits for its connection.",
         "500ms",
     ),
     Key(
         "timeout",
         Duration(zero=False),
-        "timeout_seconds",
-        "10s",
-        "How long a call may take, by the clock on the wall: from connecting to the last byte.",
+        "How long a call can take in all, from connecting to the last byte of the response.",
         "1m",
     ),
     Key(
         "attempts",
         Integer(1, 1000),
-        "attempts",
-        "5",
-        "Calls to one endpoint. Delivery is at least once, since a call whose response was lost is "
-        "repeated; `1` makes it at most once.",
+        "How many calls to one endpoint are made at most, the first one included. A call whose "
+        "response is lost is repeated, so delivery is at least once; `1` makes it at most once.",
         "1",
     ),
     Key(
         "backoff",
-        Converted(BACKOFF, to_backoff),
-        "",
-        "{initial: 1s, max: 15s}",
-        "The wait before a failed endpoint's next call, doubling from `initial` to `max`; a "
-        "Retry-After raises it, up to `max`.",
+        BACKOFF,
+        "The wait before a failed endpoint is called again. It doubles from `initial` to `max`. A "
+        "Retry-After header makes it longer, up to `max`.",
         "{initial: 200ms, max: 5s}",
     ),
     Key(
         "settle",
         Duration(),
-        "settle_seconds",
-        "40s",
-        "Patience with DNS: to answer at all, to list `min_pods`, to show a newer answer. Caches "
-        "hold an answer for 30 s as a rule, two in a row for about 35. With `0s` nothing is "
-        "confirmed.",
+        "How long to wait for DNS: for an answer at all, for `min_pods` addresses, and for an "
+        "answer that is newer than the last call. Most caches keep an answer for 30 s, two caches "
+        "in a row for about 35 s. With `0s` nothing is confirmed.",
         "5s",
     ),
     Key(
         "deadline",
         Duration(zero=False),
-        "deadline_seconds",
-        "5m",
-        "How long the whole broadcast may take, waits included.",
+        "How long the whole broadcast can take. It ends at its deadline: calls in flight are cut "
+        "and fail as `deadline`.",
         "15m",
     ),
     Key(
         "min_pods",
         Integer(0, 1_000_000),
-        "min_pods",
-        "1",
-        "Fewer acknowledgements than this is not complete; `0` allows an empty Service.",
+        "How many endpoints must acknowledge at least; with fewer the broadcast is not complete. "
+        "`0` allows a Service without pods.",
         "3",
     ),
     Key(
         "log_response",
         Boolean(),
-        "log_response",
-        "false",
-        "Whether the first 256 bytes of a failed call's response go into its log line.",
+        "Whether the log line of a failed call has the first 256 bytes of the response.",
         "true",
     ),
     Key(
         "tags",
-        ListOf("a list of tags", TAG),
-        "tags",
-        "[]",
-        "For selecting broadcasts with `--tag`.",
+        ListOf("a list of tags such as [nightly, caches]", TAG),
+        "Labels for choosing broadcasts with `--tag`.",
         "[nightly, caches]",
     ),
 )

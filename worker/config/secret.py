@@ -1,37 +1,19 @@
-"""Values that come from the environment or a file: read once, and never shown.
-
-What else a key may hold is the business of `kinds` and `parts`.
-"""
+"""Values that come from the environment or a file: read once, and never shown."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import NamedTuple
 
-from worker.config import meant
-from worker.config.values import (
-    MISTAKEN,
-    NOT_SHOWN,
-    PEM,
-    Described,
-    Fields,
-    Mistaken,
-    Schema,
-    Scope,
-    Text,
-    describe_secret,
-    write,
-)
+from worker.config.values import NOT_SHOWN, PEM, Described, Fields, Schema, Scope, Text, describe
 from worker.config.yaml import Node
 
 MAX_SECRET_BYTES = 64 * 1024
 
 ENV_NAME = Text(
-    "the name of an environment variable",
+    "the name of an environment variable such as PURGE_TOKEN",
     r"[A-Za-z_][A-Za-z0-9_.-]*",
     secret=True,
-    meant=meant.variable,
 )
 FILE_PATH = Text("a path", rf"(?!.*{PEM})[^\x00-\x1f\x7f]+")
 WHERE = Fields(
@@ -45,89 +27,83 @@ WHERE = Fields(
             "/var/run/secrets/tokens/purge",
         ),
     },
+    exactly_one=True,
 )
+# Of the forms that a shell or Kubernetes would expand, those that are certainly no secret.
+VARIABLE = re.compile(r"\$(\{)?(\()?([A-Z_][A-Z0-9_]{0,99})(?(1)\})(?(2)\))")
 
 
 class Secret(NamedTuple):
-    """A value from the environment or a file; `literal` says what may stand there instead."""
+    """A value from the environment or a file. With `literal` it may be written in place as well."""
 
     what: str
     pattern: str
     literal: bool = False
 
-    def read(self, node: Node, path: str, scope: Scope) -> str | Mistaken:
-        if self.literal and not isinstance(node.value, dict):
-            return Text(self.what, self.pattern, secret=True).read(node, path, scope)
+    def read(self, node: Node, scope: Scope) -> str:
         if not isinstance(node.value, dict):
-            found = f"{describe_secret(node)}: a configuration is no place for a secret"
-            if isinstance(node.value, str) and re.match(r"\$[{(]", node.value):
-                variable = meant.variable(node.value)
-                found = f"what nobody fills in{write(f'{{env: {variable}}}' if variable else '')}"
-            return scope.fail(node.place, path, f"expected {WHERE.what}, got {found}")
-        where = WHERE.read(node, path, scope)
-        if isinstance(where, Mistaken):
-            return MISTAKEN
-        if len(where) != 1:
-            return scope.fail(node.place, path, f"expected either {WHERE.what}, got both or none")
-        value = self._from_env(where["env"], scope) if "env" in where else None
-        if "file" in where:
-            value = _from_file(scope.folder / where["file"])
-        if isinstance(value, _Lack):
-            return scope.fail(node.place, path, value.message)
-        return self._check(value or "", node, path, scope)
-
-    @staticmethod
-    def _from_env(name: str, scope: Scope) -> str | _Lack:
-        if name not in scope.environment:
-            # A token may stand where the name of its variable belongs: that is not shown.
-            shown_name = name if re.fullmatch("[A-Z_][A-Z0-9_]{0,99}", name) else "that env names"
-            return _Lack(f"expected the environment variable {shown_name}, which is not set")
-        return scope.environment[name]
-
-    def _check(self, value: str, node: Node, path: str, scope: Scope) -> str | Mistaken:
-        """A secret that cannot be used is not shown."""
-        problem = ""
-        if not value:
-            problem = "an empty one"
-        elif re.search(r"[\x00-\x1f\x7f-\x9f]", value):
-            problem = "one with a control character"
-        elif re.search("[\ud800-\udfff]", value):
-            problem = "one that is not UTF-8"
-        elif not re.fullmatch(self.pattern, value, re.ASCII):
-            problem = NOT_SHOWN
-        if problem:
-            return scope.fail(node.place, path, f"expected {self.what}, got {problem}")
+            if self.literal:
+                return Text(self.what, self.pattern, secret=True).read(node, scope)
+            raise node.error(f"expected {WHERE.what}: {_instead(node)}")
+        where = WHERE.read(node, scope)
+        if "env" in where:
+            value = _from_environment(where["env"], node, scope)
+        else:
+            value = _without_line_end(read_file(where["file"], MAX_SECRET_BYTES, node, scope))
+        if problem := self._problem(value):
+            raise node.error(f"expected {self.what}, got {problem}")
         scope.secrets.add(value)
         return value
 
+    def _problem(self, value: str) -> str:
+        """Why it cannot be used, without showing it."""
+        if not value:
+            return "an empty value"
+        if re.search(r"[\x00-\x1f\x7f-\x9f]", value):
+            return "a value with a control character"
+        if re.search("[\ud800-\udfff]", value):
+            return "a value that is not UTF-8"
+        return "" if re.fullmatch(self.pattern, value, re.ASCII) else NOT_SHOWN
+
     def schema(self) -> Schema:
-        where = WHERE.schema() | {"minProperties": 1, "maxProperties": 1}
         if not self.literal:
-            return where
-        return {"anyOf": [Text(self.what, self.pattern).schema(), where]}
+            return WHERE.schema()
+        return {"anyOf": [Text(self.what, self.pattern).schema(), WHERE.schema()]}
 
 
-class _Lack(NamedTuple):
-    message: str
+def _instead(node: Node) -> str:
+    """What is wrong with a value that is written in place."""
+    variable = VARIABLE.fullmatch(node.value) if isinstance(node.value, str) else None
+    if variable:
+        return f"`{variable[0]}` is not expanded here, write {{env: {variable[3]}}}"
+    if node.value is None or isinstance(node.value, tuple):
+        return f"got {describe(node)}"
+    return "no secret belongs in this file"
 
 
-def _from_file(path: Path) -> str | _Lack:
-    """The file's text without one line end: kubectl and editors add one."""
-    data = read_file(path, MAX_SECRET_BYTES)
-    if isinstance(data, str):
-        return _Lack(data)
+def _from_environment(name: str, node: Node, scope: Scope) -> str:
+    if name in scope.environment:
+        return scope.environment[name]
+    # A token may be written where the name of its variable belongs: that is not shown.
+    shown_name = name if re.fullmatch("[A-Z_][A-Z0-9_]{0,99}", name) else "that env names"
+    raise node.error(f"the environment variable {shown_name} is not set")
+
+
+def _without_line_end(data: bytes) -> str:
+    """The text without one line end: kubectl and editors add one."""
     text = data.decode(errors="surrogateescape")
     return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
 
 
-def read_file(path: Path, most: int) -> bytes | str:
-    """A file's content, or else what is wrong with the file."""
+def read_file(name: str, most: int, node: Node, scope: Scope) -> bytes:
+    """The content of a file that the value names, of at most so many bytes."""
+    path = scope.folder / name
     try:
         with path.open("rb") as stream:
             data = stream.read(most + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        return f"expected a readable file at {path}, got: {reason}"
+        raise node.error(f"expected a readable file at {path}, got: {reason}") from None
     if len(data) > most:
-        return f"expected at most {most} bytes in {path}, got more"
+        raise node.error(f"expected at most {most} bytes in {path}, got more")
     return data

@@ -1,7 +1,7 @@
 """The kinds of value that a key can have: how each is read, and what the JSON Schema says of it.
 
-Which keys there are is the business of `keys`. A kind that finds a mistake notes it in the Scope
-and returns MISTAKEN, so that one reading finds all of them.
+A kind returns what the Broadcast needs, or raises ConfigInvalid. Which keys there are is decided in
+`keys`; kinds that only one key has are in `parts`.
 """
 
 from __future__ import annotations
@@ -9,68 +9,66 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from worker.config import meant
-from worker.config.yaml import ConfigError, Node, Place, join, plain
+from worker.config.errors import Errors, Place
+from worker.config.yaml import Field, Node, join
+from worker.model import Tls
+
+if TYPE_CHECKING:
+    import ssl
 
 Schema = dict[str, Any]
 
 SHOWN_CHARACTERS = 60
-NOT_SHOWN = "something else, which is not shown"
+NOT_SHOWN = "a value that is not shown"
+PEM = "-----BEGIN"  # a key or a certificate where its path belongs
+NEVER_SUGGESTED = "insecure_skip_verify"
+LEAST_LIKENESS = 0.75  # below, difflib takes `status` for `tags`
 
 DURATION_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60}
 DURATION_UNITS["h"] = 3600
-# https://pkg.go.dev/time#ParseDuration, without a sign: nothing here can last less than nothing.
+# https://pkg.go.dev/time#ParseDuration, without a sign: no duration here is negative.
 DURATION_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 DURATION = re.compile(rf"0|({DURATION_PART.pattern})+", re.ASCII)
 DURATION_SCHEMA = r"^(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$"
-PEM = "-----BEGIN"  # a key or a certificate where its path belongs
+WORDS_OF_UNITS = {
+    "ms": "ms msec msecs millisecond milliseconds",
+    "s": "s sec secs second seconds",
+    "m": "m min mins minute minutes",
+    "h": "h hr hrs hour hours",
+}
+LONGEST = "24h"
 
 
-class Mistaken:
-    """In place of a value that could not be read; the mistake is noted."""
-
-
-MISTAKEN: Final = Mistaken()
-
-
-class Scope:
+class Scope(NamedTuple):
     """What reading takes beside the text, and what it finds beside the values.
 
-    `folder`: that of the file; paths in it are relative to it.
+    Relative paths start at `folder`, the configuration file's. `secrets`, `names` (of broadcasts)
+    and `tls_contexts` grow while all files are read.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        environment: Mapping[str, str],
-        errors: list[ConfigError],
-        secrets: set[str],
-    ) -> None:
-        self.folder = folder
-        self.environment = environment
-        self.errors = errors
-        self.secrets = secrets
-
-    def fail(self, place: Place, path: str, message: str) -> Mistaken:
-        self.errors.append(place.error(path, message))
-        return MISTAKEN
-
-    def expected(self, what: str, node: Node, path: str) -> Mistaken:
-        return self.fail(node.place, path, f"expected {what}, got {describe(node)}")
+    folder: Path
+    environment: Mapping[str, str]
+    secrets: set[str]
+    names: dict[str, Place]
+    tls_contexts: dict[Tls, ssl.SSLContext]
 
 
 class Kind(Protocol):
     """A kind of value."""
 
-    def read(self, node: Node, path: str, scope: Scope) -> Any | Mistaken: ...
+    def read(self, node: Node, scope: Scope) -> Any: ...
 
     def schema(self) -> Schema: ...
 
 
-def describe(node: Node) -> str:
-    """What stands there, for a message."""
+# --- messages -----------------------------------------------------------------------------------
+
+
+def describe(node: Node, secret: bool = False) -> str:
+    """The value, for a message; only its kind if it may be a secret."""
     value = node.value
     if value is None:
         return "nothing"
@@ -80,18 +78,13 @@ def describe(node: Node) -> str:
         return "a list" if value else "an empty list"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if not isinstance(value, str):
-        return str(value)
-    return shown(value)
-
-
-def describe_secret(node: Node) -> str:
-    """The same of what may be a secret."""
-    return NOT_SHOWN if isinstance(node.value, (str, int, float)) else describe(node)
+    if secret:
+        return NOT_SHOWN
+    return shown(value) if isinstance(value, str) else str(value)
 
 
 def shown(text: str) -> str:
-    """A text as a message shows it: the start of it, in quotes where those say more."""
+    """The start of a text, in quotes where it would be misread without them."""
     if PEM in text:
         return NOT_SHOWN
     cut = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
@@ -99,41 +92,59 @@ def shown(text: str) -> str:
     return cut if plain and not re.fullmatch(r"[\d.]+|true|false|null|nothing", cut) else repr(cut)
 
 
-def write(suggestion: str) -> str:
-    """The end of a message: what was probably meant, if that can be guessed."""
-    return f": write {suggestion}" if suggestion else ""
+def nearest(word: str, known: Collection[str]) -> str:
+    """The known word that is spelled most alike; empty if none is alike enough.
+
+    Never the key that turns verification off: nobody is to come to it by a spelling mistake.
+    """
+    from difflib import get_close_matches  # 5 ms, and most configurations have no error
+
+    words = [name for name in known if name != NEVER_SUGGESTED]
+    return next(iter(get_close_matches(word.lower(), words, n=1, cutoff=LEAST_LIKENESS)), "")
 
 
-def parse_duration(text: str) -> float:
-    """Go's durations (`1m30s`), in seconds. Raises ValueError, which says what was expected."""
-    if not DURATION.fullmatch(text):
-        found = text if re.fullmatch(r"[0-9.]+", text) else shown(text)
-        hint = write(meant.duration(text))
-        raise ValueError(f"expected a duration such as 10s, got {found}{hint}")
-    return sum(float(n) * DURATION_UNITS[unit] for n, unit in DURATION_PART.findall(text))
+def read_keys(
+    fields: Mapping[str, Field],
+    kinds: Mapping[str, Kind],
+    scope: Scope,
+    errors: Errors,
+    hints: Mapping[str, str],
+) -> dict[str, Any]:
+    """The values that can be read. `hints` are for keys that are not in `kinds`."""
+    values = {}
+    for name, (place, node) in fields.items():
+        with errors:
+            if name not in kinds:
+                hint = hints.get(name) or hint_for_key(name, fields, kinds)
+                raise place.error(f"unknown key: {hint}")
+            values[name] = kinds[name].read(node, scope)
+    return values
+
+
+def hint_for_key(name: str, fields: Collection[str], known: Collection[str]) -> str:
+    """What to say of an unknown key that is one of the fields."""
+    near = nearest(name, [key for key in known if key not in fields])
+    if near:
+        return f"did you mean {near}?"
+    return f"the keys here are {', '.join(key for key in known if key != NEVER_SUGGESTED)}"
 
 
 # --- scalars ------------------------------------------------------------------------------------
 
 
 class Text(NamedTuple):
-    """Text that a pattern describes."""
+    """Text that matches a pattern, which Python and JSON Schema read alike."""
 
     what: str
-    pattern: str  # one that Python and JSON Schema read alike
-    secret: bool = False  # it may be meant to be one
-    meant: Callable[[str], str] = str  # a guess, made of what stands there
+    pattern: str
+    secret: bool = False  # it may be one
 
-    def read(self, node: Node, path: str, scope: Scope) -> str | Mistaken:
-        value = node.value
-        if self._matches(value):
-            return str(value)
-        found = describe_secret(node) if self.secret else describe(node)
-        if isinstance(value, (int, float)):
-            found += ": quote it if it is text"
-        elif isinstance(value, str) and self._matches(guess := self.meant(value)):
-            found += write(guess)
-        return scope.fail(node.place, path, f"expected {self.what}, got {found}")
+    def read(self, node: Node, _scope: Scope) -> str:
+        if self._matches(node.value):
+            return str(node.value)
+        is_number = isinstance(node.value, (int, float))
+        hint = ": quote it if it is text" if is_number and self._matches(str(node.value)) else ""
+        raise node.error(f"expected {self.what}, got {describe(node, self.secret)}{hint}")
 
     def _matches(self, value: object) -> bool:
         return isinstance(value, str) and bool(re.fullmatch(self.pattern, value, re.ASCII))
@@ -147,30 +158,22 @@ class Choice(NamedTuple):
 
     words: tuple[str, ...]
 
-    def read(self, node: Node, path: str, scope: Scope) -> str | Mistaken:
+    def read(self, node: Node, _scope: Scope) -> str:
         if isinstance(node.value, str) and node.value in self.words:
             return node.value
-        alike = [word for word in self.words if _alike(word, str(node.value).lower())]
-        hint = write(alike[0] if len(alike) == 1 else "")
-        message = f"expected one of {', '.join(self.words)}, got {describe(node)}{hint}"
-        return scope.fail(node.place, path, message)
+        raise node.error(f"expected one of {', '.join(self.words)}, got {describe(node)}")
 
     def schema(self) -> Schema:
         return {"enum": list(self.words)}
 
 
-def _alike(word: str, found: str) -> bool:
-    return word in found or (bool(found) and found in word)
-
-
 class Boolean:
     """true or false."""
 
-    def read(self, node: Node, path: str, scope: Scope) -> bool | Mistaken:
+    def read(self, node: Node, _scope: Scope) -> bool:
         if isinstance(node.value, bool):
             return node.value
-        message = f"expected true or false, got {describe(node)}{write(meant.truth(node.value))}"
-        return scope.fail(node.place, path, message)
+        raise node.error(f"expected true or false, got {describe(node)}")
 
     def schema(self) -> Schema:
         return {"type": "boolean"}
@@ -182,63 +185,75 @@ class Integer(NamedTuple):
     least: int
     most: int
 
-    def read(self, node: Node, path: str, scope: Scope) -> int | Mistaken:
+    def read(self, node: Node, _scope: Scope) -> int:
         value = node.value
         number = value if isinstance(value, int) and not isinstance(value, bool) else None
         if number is not None and self.least <= number <= self.most:
             return number
-        digits = re.fullmatch(r"0*([0-9]{1,9})(\.0*)?", str(value), re.ASCII)
-        near = digits and not isinstance(value, int) and self.least <= int(digits[1]) <= self.most
-        found = describe(node) + write(digits[1] if digits and near else "")
         expected = f"a whole number from {self.least} to {self.most}"
-        return scope.fail(node.place, path, f"expected {expected}, got {found}")
+        raise node.error(f"expected {expected}, got {describe(node)}")
 
     def schema(self) -> Schema:
         return {"type": "integer", "minimum": self.least, "maximum": self.most}
 
 
+def parse_duration(text: str) -> float:
+    """Go's durations (`1m30s`), in seconds. Raises ValueError, which says what was expected."""
+    if not DURATION.fullmatch(text):
+        found = text if re.fullmatch(r"[0-9.]+", text) else shown(text)
+        raise ValueError(f"expected a duration such as 10s, got {found}")
+    return sum(float(n) * DURATION_UNITS[unit] for n, unit in DURATION_PART.findall(text))
+
+
+def write_duration(seconds: float) -> str:
+    """A duration as Go writes it, in one unit; to the millisecond."""
+    milliseconds = round(seconds * 1000)
+    sizes = {"h": 3_600_000, "m": 60_000, "s": 1000} if milliseconds else {"s": 1000}
+    unit = next((unit for unit, size in sizes.items() if milliseconds % size == 0), "ms")
+    return f"{milliseconds // sizes.get(unit, 1)}{unit}"
+
+
 class Duration(NamedTuple):
     """A duration, in seconds when read."""
 
-    most: str = "24h"
     zero: bool = True
 
-    def read(self, node: Node, path: str, scope: Scope) -> float | Mistaken:
+    def read(self, node: Node, scope: Scope) -> float:
         value = node.value
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-            return scope.expected("a duration such as 10s", node, path)
+            raise node.error(f"expected a duration such as 10s, got {describe(node)}")
         try:
             seconds = parse_duration(str(value))
         except ValueError as error:
-            return scope.fail(node.place, path, str(error))
-        if seconds > parse_duration(self.most):
-            return scope.expected(f"at most {self.most}", node, path)
+            raise node.error(f"{error}{self._hint(str(value), node, scope)}") from None
+        if seconds > parse_duration(LONGEST):
+            raise node.error(f"expected at most {LONGEST}, got {value}")
         if not seconds and not self.zero:
-            return scope.expected("a duration longer than nothing", node, path)
+            raise node.error(f"expected a duration greater than zero, got {value}")
         return seconds
+
+    def _hint(self, text: str, node: Node, scope: Scope) -> str:
+        guess = _with_units(text)
+        if guess:
+            with Errors():  # it may be out of bounds
+                self.read(node._replace(value=guess), scope)
+                return f": write {guess}{' if seconds are meant' if guess == f'{text}s' else ''}"
+        return ""
 
     def schema(self) -> Schema:
         text = {"type": "string", "pattern": DURATION_SCHEMA}
         return {"anyOf": [text, {"const": 0}]} if self.zero else text
 
 
-class Converted(NamedTuple):
-    """A kind of which the value becomes something else; `convert` may refuse it by ValueError."""
-
-    kind: Kind
-    convert: Callable[[Any], Any]
-
-    def read(self, node: Node, path: str, scope: Scope) -> Any | Mistaken:
-        value = self.kind.read(node, path, scope)
-        if isinstance(value, Mistaken):
-            return MISTAKEN
-        try:
-            return self.convert(value)
-        except ValueError as error:
-            return scope.fail(node.place, path, str(error))
-
-    def schema(self) -> Schema:
-        return self.kind.schema()
+def _with_units(text: str) -> str:
+    """`10`, `10 minutes` or `1 hour and 30 min` with Go's units; empty if it is none of these."""
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+        return f"{text}s"
+    units = {word: unit for unit, words in WORDS_OF_UNITS.items() for word in words.split()}
+    part = rf"([0-9]+(?:\.[0-9]+)?)\s*({'|'.join(sorted(units, key=len, reverse=True))})\b"
+    if not re.fullmatch(rf"({part}[\s,]*(and )?)+", text.lower(), re.ASCII):
+        return ""
+    return "".join(n + units[word] for n, word in re.findall(part, text.lower(), re.ASCII))
 
 
 # --- collections --------------------------------------------------------------------------------
@@ -251,24 +266,19 @@ class ListOf(NamedTuple):
     kind: Kind
     least: int = 0
 
-    def read(self, node: Node, path: str, scope: Scope) -> tuple[Any, ...] | Mistaken:
+    def read(self, node: Node, scope: Scope) -> tuple[Any, ...]:
         if not isinstance(node.value, tuple) or len(node.value) < self.least:
-            hint = write(_as_list(node))
-            return scope.fail(node.place, path, f"expected {self.what}, got {describe(node)}{hint}")
-        values = [self.kind.read(n, f"{path}[{i}]", scope) for i, n in enumerate(node.value)]
-        return MISTAKEN if MISTAKEN in values else tuple(values)
+            raise node.error(f"expected {self.what}, got {describe(node)}")
+        errors, values = Errors(), []
+        for item in node.value:
+            with errors:
+                values.append(self.kind.read(item, scope))
+        errors.raise_any()
+        return tuple(values)
 
     def schema(self) -> Schema:
         least = {"minItems": self.least} if self.least else {}
         return {"type": "array", "items": self.kind.schema(), **least}
-
-
-def _as_list(node: Node) -> str:
-    """What stands there as the list that is wanted there."""
-    if node.value is None or isinstance(node.value, (dict, tuple)):
-        return ""
-    parts = [part.strip() for part in str(node.value).split(",")]
-    return f"[{', '.join(parts)}]" if all(re.fullmatch(r"[\w./-]{1,20}", p) for p in parts) else ""
 
 
 class Described(NamedTuple):
@@ -279,8 +289,8 @@ class Described(NamedTuple):
     example: Any
     default: Any = None
 
-    def read(self, node: Node, path: str, scope: Scope) -> Any | Mistaken:
-        return self.kind.read(node, path, scope)
+    def read(self, node: Node, scope: Scope) -> Any:
+        return self.kind.read(node, scope)
 
     def schema(self) -> Schema:
         default = {} if self.default is None else {"default": self.default}
@@ -289,44 +299,50 @@ class Described(NamedTuple):
 
 
 class Fields(NamedTuple):
-    """A mapping of which the keys are known."""
+    """A mapping of which the keys are known; a dictionary of those that are there, when read."""
 
     what: str
     kinds: Mapping[str, Kind]
     required: tuple[str, ...] = ()
-    secret: bool = False  # what stands there instead may be one
-    short: Callable[[Any], str] = lambda _: ""  # a guess, made of a value instead of the mapping
+    exactly_one: bool = False  # of the keys
+    secret: bool = False  # a value in place of the mapping may be one
 
-    def read(self, node: Node, path: str, scope: Scope) -> dict[str, Any] | Mistaken:
-        """Without the keys that are not there; MISTAKEN if there is any mistake in it."""
+    def read(self, node: Node, scope: Scope) -> dict[str, Any]:
         if not isinstance(node.value, dict):
-            found = describe_secret(node) if self.secret else describe(node)
-            hint = write(self.short(plain(node)))
-            return scope.fail(node.place, path, f"expected {self.what}, got {found}{hint}")
-        errors = len(scope.errors)
-        values = {}
-        for name, (place, value) in node.value.items():
-            if name in self.kinds:
-                values[name] = self.kinds[name].read(value, join(path, name), scope)
-            else:
-                unknown_key(name, place, path, self.kinds, scope)
+            raise node.error(f"expected {self.what}, got {describe(node, self.secret)}")
+        errors = Errors()
+        values = read_keys(node.value, self.kinds, scope, errors, {})
         for name in self.required:
             if name not in node.value:
-                scope.fail(node.place, join(path, name), "expected this key, got nothing")
-        return MISTAKEN if len(scope.errors) > errors else values
+                place = node.place._replace(key=join(node.place.key, name))
+                errors.add(place.error("this key is required"))
+        errors.raise_any()
+        if self.exactly_one and len(values) != 1:
+            found = "both" if values else "neither"
+            raise node.error(f"expected either {self.what}, got {found}")
+        return values
 
     def schema(self) -> Schema:
         required = {"required": list(self.required)} if self.required else {}
+        one = {"minProperties": 1, "maxProperties": 1} if self.exactly_one else {}
         return {
             "type": "object",
             "properties": {name: kind.schema() for name, kind in self.kinds.items()},
             "additionalProperties": False,
             **required,
+            **one,
         }
 
 
-def unknown_key(
-    name: str, place: Place, path: str, known: Collection[str], scope: Scope, hint: str = ""
-) -> None:
-    """Notes a key that means nothing, with what was probably meant."""
-    scope.fail(place, join(path, name), f"unknown key: {hint or meant.key(name, known)}")
+class Converted(NamedTuple):
+    """A kind of which the value becomes something else; `convert` may raise ConfigInvalid."""
+
+    kind: Kind
+    convert: Callable[[Any, Node, Scope], Any]
+    more: Mapping[str, Any] = MappingProxyType({})  # what the schema says beside the kind's own
+
+    def read(self, node: Node, scope: Scope) -> Any:
+        return self.convert(self.kind.read(node, scope), node, scope)
+
+    def schema(self) -> Schema:
+        return self.kind.schema() | dict(self.more)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from worker.config.yaml import ConfigError
+from worker.config.errors import ConfigError
 from worker.log.formats import printable
 from worker.log.masking import Masker
 

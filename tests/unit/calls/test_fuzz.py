@@ -17,8 +17,8 @@ from tests.loopback.nameserver import Nameserver
 from tests.loopback.pods import Pods, raw
 from worker.calls.call import Caller
 from worker.calls.request import prepare
+from worker.config.errors import ConfigError, ConfigInvalid
 from worker.config.load import load
-from worker.config.yaml import ConfigError, ConfigInvalid
 from worker.discovery.dns.lookup import Lookup
 from worker.discovery.dns.resolvconf import Nameserver as Server
 from worker.discovery.dns.resolvconf import ResolvConf, candidates, parse

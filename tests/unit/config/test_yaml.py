@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.config.yaml import ConfigError, Node, parse, plain
+from worker.config.errors import ConfigInvalid, Errors, Place
+from worker.config.yaml import Node, parse, plain
 
 
-def value_of(text: str) -> Any:
-    errors: list[ConfigError] = []
-    node = parse(text.encode(), "f.yaml", errors)
-    assert node, errors
-    assert errors == []
+def value_of(text: str | bytes) -> Any:
+    errors = Errors()
+    node = parse(text.encode() if isinstance(text, str) else text, "f.yaml", errors)
+    errors.raise_any()
     return plain(node)
 
 
@@ -68,8 +69,7 @@ def test_not_a_number_is_a_number() -> None:
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 def test_values_and_keys_know_their_places(prefix: str, line_end: str) -> None:
     lines = ["# comment", "- name: a", "  url: [x, 'ü', y]", "  body: |", "    text"]
-    node = parse((prefix + line_end.join(lines)).encode(), "f.yaml", [])
-    assert node
+    node = parse((prefix + line_end.join(lines)).encode(), "f.yaml", Errors())
     assert isinstance(node.value, tuple)
     fields = node.value[0].value
     assert isinstance(fields, dict)
@@ -85,6 +85,25 @@ def test_an_alias_stands_for_what_its_anchor_names() -> None:
     assert value_of("a: &x {b: [1]}\nc: *x\n") == {"a": {"b": [1]}, "c": {"b": [1]}}
 
 
+def test_a_value_behind_an_alias_has_the_alias_s_key_and_the_anchor_s_place() -> None:
+    node = parse(b"a: &x {b: [1]}\nc: *x\n", "f.yaml", Errors())
+    keys = [place.key for place in places(node)]
+    assert keys == ["", "a", "a", "a.b", "a.b", "a.b[0]", "c", "c", "c.b", "c.b", "c.b[0]"]
+    first, second = ([p[:3] for p in places(node) if p.key.startswith(key)][1:] for key in "ac")
+    assert first == second
+
+
+def places(node: Node) -> Iterator[Place]:
+    yield node.place
+    if isinstance(node.value, dict):
+        for place, value in node.value.values():
+            yield place
+            yield from places(value)
+    elif isinstance(node.value, tuple):
+        for item in node.value:
+            yield from places(item)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -95,9 +114,9 @@ def test_an_alias_stands_for_what_its_anchor_names() -> None:
     ],
 )
 def test_bytes_that_are_no_text(data: bytes, message: str) -> None:
-    errors: list[ConfigError] = []
-    assert parse(data, "f.yaml", errors) is None
-    assert [str(error) for error in errors] == [message]
+    with pytest.raises(ConfigInvalid) as caught:
+        parse(data, "f.yaml", Errors())
+    assert str(caught.value) == message
 
 
 @given(
@@ -111,10 +130,14 @@ def test_bytes_that_are_no_text(data: bytes, message: str) -> None:
 @example(b"&a *a")
 @example(b"- !!binary x")
 def test_any_bytes_are_a_value_or_an_error(data: bytes) -> None:
-    errors: list[ConfigError] = []
-    node = parse(data, "f.yaml", errors)
-    assert node is not None or len(errors) >= 1
-    assert all(str(error).startswith("f.yaml") for error in errors)
+    try:
+        value_of(data)
+    except ConfigInvalid as invalid:
+        found = [str(error) for error in invalid.errors]
+    else:
+        found = ["f.yaml: none"]
+    assert found
+    assert all(text.startswith("f.yaml") for text in found)
 
 
 JSON = st.recursive(

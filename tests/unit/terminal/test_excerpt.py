@@ -1,8 +1,7 @@
-"""What is shown of the line that an error is about, and what never is."""
+"""Which line is shown below an error, how it is cut, and that none ever shows a secret."""
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -11,86 +10,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from worker.config import load as config
+from worker.config.errors import ConfigError, ConfigInvalid
 from worker.config.keys import KEYS
-from worker.config.yaml import ConfigError, ConfigInvalid, Place
-from worker.terminal.excerpt import render, with_line
+from worker.terminal.excerpt import below, with_line
 
 INVALID = sorted((Path(__file__).parents[1] / "config" / "invalid").glob("*.yaml"))
 SECRET = "hunter2"
-
-
-def shown(line: str, column: int, key: str, columns: int = 80) -> list[str]:
-    error = ConfigError("f.yaml", 7, column, key, "expected something else")
-    return render(error, line, columns).split("\n")
-
-
-@pytest.mark.parametrize(
-    ("line", "column", "key", "text", "caret"),
-    [
-        ("  timeout: 10 minutes", 12, "broadcasts[0].timeout", "  timeout: 10 minutes", 11),
-        ("- name: A # why", 9, "broadcasts[0].name", "- name: A…", 8),
-        ("  timout: 5s", 3, "broadcasts[0].timout", "  timout: …", 2),
-        ("defaults: {timeout: 1}", 21, "defaults.timeout", "… timeout: 1…", 11),
-        ("- {name: a, retries: 5}", 13, "broadcasts[0].retries", "- … retries: …", 4),
-        ("  tags: [nightly, a b]", 19, "broadcasts[0].tags[1]", "  tags: … a b…", 10),
-        ("  - a b", 5, "broadcasts[0].tags[1]", "  - a b", 4),
-        ("  timeout: '1s  # no' # c", 12, "broadcasts[0].timeout", "  timeout: '1s  # no'…", 11),
-        ("  timeout: {a: b}", 12, "broadcasts[0].timeout", "  timeout: {…", 11),
-        ("  timeout: |", 12, "broadcasts[0].timeout", "  timeout: …", 11),
-        ("    10 minutes", 5, "broadcasts[0].timeout", "    …", 4),
-        ("- url: http://web/", 3, "broadcasts[0].name", "- url: …", 2),
-        ("\turl: http://web/", 1, "", "→url: …", 0),
-        ("  body: purge: all", 14, "", "  body: … …", 10),
-        ("  what ever", 3, "", "  …", 2),
-        ("", 1, "", "", 0),
-        ("  url: http://me:hunter 2@web/", 8, "broadcasts[0].url", "  url: …", 7),
-        ("  auth: {bearer: hunter2}", 18, "broadcasts[0].auth.bearer", "  … bearer: …", 12),
-        ("   hunter2}, timeout: 1}", 23, "broadcasts[0].timeout", "   … timeout: 1…", 14),
-        ("  - 'X-Token: hunter2'", 3, "broadcasts[0].headers", "  …", 2),
-    ],
-)
-def test_what_is_shown_of_a_line(line: str, column: int, key: str, text: str, caret: int) -> None:
-    first, second = shown(line, column, key)
-    assert first == f"    7 | {text}"
-    assert second == f"      | {' ' * caret}^"
-
-
-def test_wide_characters_and_those_without_width_keep_the_caret_in_place() -> None:
-    line = "- tags: [漢字, e\u0301, ok]"
-    first, second = shown(line, line.index("ok") + 1, "broadcasts[0].tags[2]")
-    assert first == "    7 | - tags: … ok…"
-    assert second == f"      | {' ' * len('- tags: … ')}^"
-    first, second = shown("- name: 漢字e\u0301漢", 9, "broadcasts[0].name", columns=20)
-    assert first == "    7 | - name: 漢字e\u0301漢"
-    assert second == "      |         ^"
-
-
-def test_control_characters_do_not_steer_the_terminal() -> None:
-    first, _ = shown("- name: a\x1b[31m\x9b\u202eb", 9, "broadcasts[0].name")
-    assert first == "    7 | - name: a\\x1b…"
-    error = ConfigError("a\x1b[2J.yaml", None, None, "", "no\x07")
-    assert with_line(error) == "a\\x1b[2J.yaml: no\\x07"
-
-
-def test_a_long_line_is_cut_around_the_caret() -> None:
-    first, second = shown(" " * 100 + "name: " + "漢" * 50, 107, "broadcasts[0].name", columns=40)
-    assert first == "    7 | …" + " " * 14 + "name: " + "漢" * 5 + "…"
-    assert second == "      | " + " " * 21 + "^"
-    assert first.isprintable()
-
-
-def test_a_file_that_cannot_be_read_a_second_time_is_named_only(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    for path in (pipe, tmp_path / "missing", tmp_path / ("x" * 300)):
-        error = Place(str(path), 1, 1).error("", "expected YAML")
-        assert with_line(error) == f"{path}:1:1: expected YAML"
-    short = tmp_path / "short"
-    short.write_text("a\n")
-    error = Place(str(short), 9, 1).error("", "expected YAML")
-    assert with_line(error) == f"{short}:9:1: expected YAML"
-    error = ConfigError(None, None, None, "--tag", "no such tag")
-    assert with_line(error) == "--tag: no such tag"
+START = "- name: a\n  url: http://web/\n"
 
 
 def errors_of(file: Path) -> list[ConfigError]:
@@ -101,32 +27,114 @@ def errors_of(file: Path) -> list[ConfigError]:
     return []
 
 
-@pytest.mark.parametrize("file", INVALID, ids=lambda file: file.stem)
-def test_no_line_of_an_invalid_file_shows_a_secret_or_steers_a_terminal(file: Path) -> None:
-    for error in errors_of(file):
-        text = with_line(error)
-        assert "hunter" not in text
-        assert text.replace("\n", "").isprintable()
-        first, *rest = text.split("\n")
-        assert first == str(error)
-        assert len(rest) == 2
+def shown(folder: Path, text: str, columns: int = 80) -> list[str]:
+    """What is below each error of a file, without the caret's line where there is one."""
+    file = folder / "f.yaml"
+    file.write_text(text)
+    excerpts = [below(error, columns) for error in errors_of(file)]
+    return [excerpt.partition("\n")[0].partition(" | ")[2] for excerpt in excerpts]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (f"{START}  timeout: 10 minutes # why\n", ["  timeout: 10 minutes"]),
+        (f"{START}  tags: [nightly, a b, c]\n", ["  tags: [nightly, a b, c]"]),
+        (f"{START}  expect: {{status: [2XX], body_contains: x}}\n", None),
+        ("- {name: A, url: http://web/, tags: [b]}\n", None),
+        ("- {name: A, url: http://web/, body: x}\n", [""]),
+        (f"{START}  timout: 5s\n", [""]),
+        (f"{START}  auth: {{bearer: x}}\n", [""]),
+        ("defaults: {timeout: 1}\nbroadcasts: []\n", ["defaults: {timeout: 1}", "broadcasts: []"]),
+        ("- name: a\n  url: http://me:x@web/\n", [""]),
+        ("- name: a\n  url: http://me:x/web\n", [""]),
+        (
+            f"{START}  timeout: 1 s\n  auth: {{env: x}}\n  auth: {{env: y}}\n",
+            ["  timeout: 1 s", "", ""],
+        ),
+        (f"{START}  auth: {{env: x,\n    bearer: y}}\n", ["", ""]),
+        (f"{START}  headers: {{X-Key: {{env: TOKEN}}}}\n  timeout: 1 s\n", None),
+        # Not YAML: shown if it is by itself, and no secret is above.
+        ("- name: a\n    url: http://web/\n", ["    url: http://web/"]),
+        ("- name: a\nurl: http://web/\n", ["url: http://web/"]),
+        ("- name: a\n\turl: http://web/\n", ["→url: http://web/"]),
+        ("- name: a\n  body: x\n    url: http://web/\n", [""]),
+        ("- name: a\n  password:\n    name: x: y\n", [""]),
+        ("- name: a\n  url: [http://web/\n", [""]),
+        ("- name: a\n token\n  url: http://web/\n", [""]),
+        (f"{START}  timeout: 1s\n  timeout: 2s\n", ["  timeout: 2s"]),
+    ],
+)
+def test_a_line_is_shown_whole_or_not_at_all(
+    text: str, lines: list[str] | None, tmp_path: Path
+) -> None:
+    assert shown(tmp_path, text) == (text.splitlines()[-1:] if lines is None else lines)
+
+
+def test_the_caret_is_below_the_column(tmp_path: Path) -> None:
+    file = tmp_path / "f.yaml"
+    file.write_text("- tags: [漢字, e\u0301, o k]\n  name: a\n  url: http://web/\n")
+    *_, error = errors_of(file)
+    line, caret = below(error).split("\n")
+    assert line == "    1 | - tags: [漢字, e\u0301, o k]"
+    assert caret == f"      | {' ' * len('- tags: [漢漢字字, e, ')}^"
+
+
+def test_a_long_line_is_cut_around_the_caret(tmp_path: Path) -> None:
+    file = tmp_path / "f.yaml"
+    file.write_text("- url: http://web/\n  name:" + " " * 100 + "漢" * 50 + "\n")
+    (error,) = errors_of(file)
+    line, caret = below(error, columns=40).split("\n")
+    assert line == "    2 | …" + " " * 20 + "漢" * 5 + "…"
+    assert caret == "      | " + " " * 21 + "^"
+
+
+def test_control_characters_do_not_steer_the_terminal(tmp_path: Path) -> None:
+    assert shown(tmp_path, "- name: a\u202eb\n  url: http://web/\n") == ["- name: a\\u202eb"]
+    error = ConfigError("a\x1b[2J.yaml", None, None, "", "no\x07")
+    assert with_line(error) == "a\\x1b[2J.yaml: no\\x07"
+
+
+def test_a_file_that_cannot_be_read_a_second_time_is_named_only(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    short = tmp_path / "short"
+    short.write_text("a\n")
+    for path in (pipe, short, tmp_path / "missing", tmp_path / ("x" * 300)):
+        error = ConfigError(str(path), 9, 1, "", "expected YAML")
+        assert with_line(error) == f"{path}:9:1: expected YAML"
+    error = ConfigError(None, None, None, "--tag", "no such tag")
+    assert with_line(error) == "--tag: no such tag"
+
+
+def test_no_line_of_an_invalid_file_shows_a_secret_or_steers_a_terminal() -> None:
+    lines = 0
+    for file in INVALID:
+        for error in errors_of(file):
+            text = with_line(error)
+            assert "hunter" not in text
+            assert text.replace("\n", "").isprintable()
+            assert text.startswith(str(error))
+            lines += "^" in text
+    assert lines > len(INVALID) / 2
 
 
 def test_a_key_that_takes_a_secret_is_said_to() -> None:
-    taking = {key.name for key in KEYS if '"env"' in json.dumps(key.kind.schema())}
+    taking = {key.name for key in KEYS if "'env'" in str(key.kind.schema())}
     assert taking == {"headers", "auth"}
     assert {key.name for key in KEYS if key.secret} == taking | {
         *("body", "json"),
-        *("body_file", "tls"),  # what belongs into a file may stand in place of its path
+        *("body_file", "tls"),  # what belongs in a file may be written in place of its path
     }
 
 
-# A configuration with a secret wherever one may stand, right or wrong.
+# A configuration with a secret wherever one may be, right or wrong.
 PLACES = f"""\
-defaults: {{headers: {{X-Key: {SECRET}}}, auth: {{bearer: {SECRET}}}, timeout: 5s}}
+defaults: {{timeout: 5s}}
 broadcasts:
 - name: a # {SECRET}
   url: "http://me:{SECRET}@web:8080/"
+  timeout: 10 minutes # {SECRET}
   password: {SECRET}
   auth: {{basic: {{username: me, password: "{SECRET}"}}}}
   headers:
@@ -135,16 +143,18 @@ broadcasts:
   body: |
     timeout: {SECRET}
     name: {SECRET}
-  timeout: 10 minutes # {SECRET}
+  attempts: 0
 - {{name: B, json: {{token: {SECRET}, timeout: {SECRET}}}, auth: {{bearer:
    {SECRET}}}, tags: [x y, z], attempts: 0}}
 - name: c
   tls: {{key_file: "-----BEGIN PRIVATE KEY----- {SECRET}", ca_file: 5}}
   url: http://web/
+- headers: {{X-Key: {SECRET}}}
+  auth: {{bearer: {SECRET}}}
 """
 
 
-@settings(max_examples=400, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=600, suppress_health_check=list(HealthCheck), deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -159,15 +169,20 @@ broadcasts:
 @example([])
 @example([(PLACES.index('"-----BEGIN'), 2, "*a")])
 @example([(PLACES.index("- {"), 0, "\u2028")])
-def test_wherever_a_secret_stands_no_line_shows_it(
+@example([(PLACES.index("  password"), 2, "    ")])
+@example([(PLACES.index("    name:"), 4, " ")])
+@example([(PLACES.index("# "), 2, "\u2028")])
+@example([(PLACES.index("  timeout: hunter"), 2, "\n-")])
+def test_wherever_a_secret_is_no_line_shows_it(
     tmp_path: Path, changes: list[tuple[int, int, str]]
 ) -> None:
     text = PLACES
     for position, length, replacement in changes:
         text = text[:position] + replacement + text[position + length :]
     file = tmp_path / "f.yaml"
+    file.unlink(missing_ok=True)
     file.write_text(text)
     for error in errors_of(file):
         said, *excerpt = with_line(error).split("\n")
-        if SECRET not in said:  # or it stands where a key's name belongs
+        if SECRET not in said:  # or it is where a key's name belongs
             assert SECRET not in "\n".join(excerpt)

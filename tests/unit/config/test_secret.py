@@ -1,0 +1,46 @@
+"""Secrets from files: the one line end that is no part of them, and what cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.config.reading import URL, messages, one
+from worker.model import Auth
+
+
+@pytest.mark.parametrize(
+    ("content", "value"), [(b"x", "x"), (b"x\n", "x"), (b"x\r\n", "x"), ("pä".encode(), "pä")]
+)
+def test_a_secret_file_loses_one_line_end(content: bytes, value: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(content)
+    auth = one(tmp_path, "  auth: {basic: {username: me, password: {file: secret}}}\n").auth
+    assert auth == Auth(username="me", password=value)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"x\n\n", "a value with a control character"),
+        (b"x\r", "a value with a control character"),
+        (b"\n", "an empty value"),
+        (b"\xff", "a value that is not UTF-8"),
+    ],
+)
+def test_a_secret_file_that_cannot_be_used(content: bytes, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(content)
+    more = "  auth: {basic: {username: me, password: {file: secret}}}\n"
+    assert messages(tmp_path, f"- name: a\n  url: {URL}\n{more}") == [
+        f"broadcasts.yaml:3:42: broadcasts[0].auth.basic.password: expected a password, "
+        f"got {problem}"
+    ]
+
+
+def test_a_secret_file_that_is_too_long(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"x" * (64 * 1024 + 1))
+    more = "  auth: {bearer: {file: secret}}\n"
+    assert messages(tmp_path, f"- name: a\n  url: {URL}\n{more}") == [
+        "broadcasts.yaml:3:18: broadcasts[0].auth.bearer: expected at most 65536 bytes in "
+        "secret, got more"
+    ]

@@ -55,6 +55,7 @@ def test_4000_pods_of_which_a_tenth_hang_and_a_tenth_answer_503(tmp_path: Path) 
         # The main thread, those of the pool, and one that asks DNS.
         pool = pool_size()
         assert threads == 1 + pool + 1
-        # Standard input, output and error, two for each thread of the pool, and the question that
-        # waits for its answer.
-        assert files == sorted(["/dev/null", *["pipe"] * 2, *["anon_inode"] * 2 * pool, "socket"])
+        # Standard input, output and error; an epoll and an eventfd for each thread of the pool; a
+        # socket and an epoll for the question that waits for its answer.
+        standard, waiting = ["/dev/null", "pipe", "pipe"], ["anon_inode"] * (2 * pool + 1)
+        assert files == sorted([*standard, *waiting, "socket"])

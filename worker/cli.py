@@ -7,12 +7,11 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from worker.commands import check, plan, schema
-from worker.commands.run import Run, columns, log_usage_error, stack
+from worker.commands.run import Run, log_usage_error, stack
 from worker.config.errors import ConfigInvalid
 from worker.options import Options, UsageError, parse
 from worker.report import outcome as report
 from worker.stop import Stop, Stopped
-from worker.terminal import document, excerpt
 
 STDERR = 2
 NO_RUN = {"check": check.run, "plan": plan.run, "schema": schema.run}
@@ -43,9 +42,13 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], stop: Stop) -
 
 
 def _print_errors(options: Options, invalid: ConfigInvalid) -> None:
+    from worker.terminal import display, document, excerpt
+
     if options.output == "json":
         print(document.to_json(document.invalid(invalid.errors)))  # noqa: T201
         return
     for error in invalid.errors:
-        text = excerpt.with_line(error, columns(STDERR)) if os.isatty(STDERR) else str(error)
+        text = (
+            excerpt.with_line(error, display.columns(STDERR)) if os.isatty(STDERR) else str(error)
+        )
         print(text, file=sys.stderr)  # noqa: T201

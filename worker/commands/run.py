@@ -12,9 +12,8 @@ from typing import Any
 from worker import __version__
 from worker.calls.call import Caller
 from worker.commands.loading import load, resolv_conf
-from worker.config.errors import ConfigError, ConfigInvalid
+from worker.config.errors import ConfigInvalid
 from worker.discovery.dns.lookup import Lookup
-from worker.log.events import Event
 from worker.log.formats import LogFormat
 from worker.log.masking import Masker
 from worker.log.setup import LEVELS, Display, Log, configure, summary_line
@@ -25,8 +24,6 @@ from worker.report import outcome
 from worker.rounds.run import Rounds
 from worker.rounds.world import LiveWorld
 from worker.stop import Stop
-from worker.terminal import excerpt
-from worker.terminal.console import Lines
 
 STDOUT, STDERR = 1, 2
 # The downward API's: on every line, so that an alert needs no shipper's labels to say whose it is …
@@ -48,7 +45,7 @@ class Run:
         self._masker = Masker(())
         self._rounds: Rounds | None = None  # once the configuration is loaded
         self._log_format = _log_format(options.log_format)
-        self._display = _display(self._sink, self._log_format, environment)
+        self._display = self._choose_display()
         self._log = self._configure()
 
     def main(self) -> int:
@@ -67,6 +64,13 @@ class Run:
             Sink(STDERR, self._stop).write(b"the log could not be written to standard output\n")
             return int(summary["exit_code"]) or outcome.EXIT_BUG
         return int(summary["exit_code"])
+
+    def _choose_display(self) -> Display | None:
+        if self._log_format != "console":
+            return None
+        from worker.terminal import display  # which a run in a cluster does without
+
+        return display.choose(self._sink, STDOUT, self._environment)
 
     def _configure(self) -> Log:
         level = self._options.log_level
@@ -181,30 +185,3 @@ def _given(fields: Mapping[str, str], environment: Mapping[str, str]) -> dict[st
 
 def _log_format(wanted: LogFormat | None) -> LogFormat:
     return wanted or ("console" if os.isatty(STDOUT) else "json")
-
-
-def _display(sink: Sink, log_format: LogFormat, environment: Mapping[str, str]) -> Display | None:
-    """What shows the run to a person, if one is to see it."""
-    if log_format != "console":
-        return None
-    if not os.isatty(STDOUT):
-        return Lines(sink)
-    if environment.get("TERM", "") in {"", "dumb", "unknown"}:
-        return Lines(sink, _excerpt)
-    try:
-        from worker.terminal.screen import Screen  # takes a tenth of a second, and may lack rich
-    except ImportError:
-        return Lines(sink, _excerpt)
-    return Screen(sink, STDOUT, _excerpt)
-
-
-def _excerpt(event: Event) -> str:
-    """Of a config.invalid event, for a person at a terminal."""
-    file, line, column = (event.get(name) for name in ("config_file", "line", "column"))
-    error = ConfigError(file, line, column, event.get("key", ""), event["error_message"])
-    return excerpt.below(error, columns(STDOUT))
-
-
-def columns(terminal: int) -> int:
-    """How wide the terminal is. Some say that they are 0 wide."""
-    return os.get_terminal_size(terminal).columns or 80

@@ -1,6 +1,7 @@
 # make demo          the worker against pods and a DNS server on loopback
 # make recipe        the shell loop of dig and curl, and the worker, against the same faults
-# make test          every test that this machine can run (REQUIRE=container,cluster,… makes a skipped suite a failure)
+# make test          every test that this machine can run (REQUIRE=container,cluster,… makes a skipped suite a failure;
+#                    ARGS are pytest's: ARGS='tests/unit -x'; WORKERS=0 keeps it in one process)
 # make check         formatting, lint, types, import contract
 # make image         build pod-broadcast:VERSION (ARGS go to docker build)
 # make kind          apply the example overlay to an existing kind cluster
@@ -14,6 +15,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+WORKERS ?= auto
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' worker/__init__.py)
 
 .PHONY: demo recipe test check format image kind bench simulate coverage generated requirements clean
@@ -27,11 +29,11 @@ recipe: $(VENV)/development
 test: $(VENV)/development
 ifdef COVERAGE
 	@rm -f .coverage .coverage.*
-	@REQUIRE=$(REQUIRE) $(BIN)/coverage run -m pytest $(ARGS)
+	@REQUIRE=$(REQUIRE) $(BIN)/coverage run -m pytest --numprocesses $(WORKERS) $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 else
-	@REQUIRE=$(REQUIRE) $(BIN)/python -m pytest $(ARGS)
+	@REQUIRE=$(REQUIRE) $(BIN)/python -m pytest --numprocesses $(WORKERS) $(ARGS)
 endif
 
 check: $(VENV)/development

@@ -1,20 +1,24 @@
-"""Suites that need something a machine may lack are skipped there, and named at the end.
+"""Which suites run, in which order and on how many workers, and what is said about them.
 
+Suites that need something a machine may lack are skipped there, and named first and last.
 `REQUIRE=docs,manifests,container,cluster,alerting` in the environment makes the lack a failure.
 """
 
 from __future__ import annotations
 
-import functools
 import os
+import random
 import shutil
 import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
+
+from tests.container import daemon
 
 TESTS = Path(__file__).parent
 
@@ -64,70 +68,176 @@ def _lacks_alerting() -> str | None:
     return f"there is no {', '.join(missing)}" if missing else None
 
 
-# What each suite needs: a function that says what is missing, or None.
-NEEDS: dict[str, Callable[[], str | None]] = {
-    "docs": functools.cache(_lacks_tools),
-    "manifests": functools.cache(lambda: _answers("kubectl", "kustomize", "--help")),
-    "container": functools.cache(lambda: _answers("docker", "version")),
-    "cluster": functools.cache(_lacks_cluster),
-    "alerting": functools.cache(_lacks_alerting),
+class Suite(NamedTuple):
+    """A folder of tests. `seconds`: about how long it takes by itself on two processors.
+
+    `shared`: its tests use one server or folder, so that one worker runs them all, in their order.
+    `needs` says what the machine lacks, or None.
+    """
+
+    seconds: int
+    waits: bool = False  # most of the time, so that more workers than processors help
+    shared: bool = False
+    needs: Callable[[], str | None] | None = None
+
+    def lack(self) -> str | None:
+        return self.needs() if self.needs else None
+
+
+# In the order in which they begin: the longest first, so that none is left over for the end.
+SUITES = {
+    "cluster": Suite(240, waits=True, shared=True, needs=_lacks_cluster),
+    "alerting": Suite(90, waits=True, shared=True, needs=_lacks_alerting),
+    "container": Suite(300, waits=True, needs=lambda: _answers("docker", "version")),
+    "process": Suite(130, waits=True),
+    "docs": Suite(40, waits=True, shared=True, needs=_lacks_tools),
+    "simulation": Suite(50),
+    "manifests": Suite(15, needs=lambda: _answers("kubectl", "kustomize", "--help")),
+    "unit": Suite(15),
 }
-
-
-def _suite(item: pytest.Item) -> str:
-    return item.path.relative_to(TESTS).parts[0]
+LACKS = pytest.StashKey[dict[str, str]]()  # why a suite does not run
 
 
 def _required() -> set[str]:
     return {name for name in os.environ.get("REQUIRE", "").split(",") if name}
 
 
+def _asked(config: pytest.Config) -> list[str]:
+    """The suites that the arguments name, which without any are all."""
+    asked = [Path(config.invocation_params.dir, each.partition("::")[0]) for each in config.args]
+    return [
+        name
+        for name in SUITES
+        if any(
+            path.is_relative_to(TESTS / name) or TESTS.is_relative_to(path)
+            for path in map(Path.resolve, asked)
+        )
+    ]
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    """Whether this is one of the processes to which the tests are distributed."""
+    return hasattr(config, "workerinput")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--shuffle", metavar="SEED", help="run the tests in a random order")
+
+
 def pytest_configure() -> None:
-    unknown = _required() - NEEDS.keys()
+    possible = [name for name, suite in SUITES.items() if suite.needs]
+    unknown = _required() - {*possible}
     if unknown:
         raise pytest.UsageError(
-            f"REQUIRE={','.join(sorted(unknown))}: no such suite; there are {', '.join(NEEDS)}"
+            f"REQUIRE={','.join(sorted(unknown))}: no such suite; there are {', '.join(possible)}"
         )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """For `--numprocesses auto`. One worker for each suite that only one can run comes on top."""
+    suites = [SUITES[name] for name in _asked(config)]
+    processors = len(os.sched_getaffinity(0))
+    usual = processors * 2 if any(suite.waits for suite in suites) else processors
+    return usual + sum(suite.shared for suite in suites)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    config = session.config
+    if _is_worker(config):
+        lacks = config.workerinput["lacks"]  # type: ignore[attr-defined]
+    else:
+        lacks = {name: lack for name in _asked(config) if (lack := SUITES[name].lack())}
+    config.stash[LACKS] = lacks
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """The workers need not find out for themselves."""
+    node.workerinput["lacks"] = node.config.stash[LACKS]
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    lines = ["suites, and about how long each takes by itself on two processors:"]
+    for name in _asked(config):
+        lack = config.stash[LACKS].get(name)
+        seconds = SUITES[name].seconds
+        about = f"{seconds} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+        lines.append(f"  {name:11} {f'does not run: {lack}' if lack else about}")
+    return lines
+
+
+def _suite(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if seed := config.getoption("shuffle"):
+        places: defaultdict[object, float] = defaultdict(random.Random(seed).random)
+        # A page's commands build on each other: the modules of a shared suite stay as they are.
+        items.sort(key=lambda i: places[i.path if SUITES[_suite(i)].shared else i.nodeid])
+    else:
+        order = list(SUITES)
+        items.sort(key=lambda item: order.index(_suite(item)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Deals out the tests in their order, one by one, but a shared suite as a whole."""
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+        def _split_scope(self, nodeid: str) -> str:
+            suite = _suite_of(nodeid)
+            return suite if SUITES[suite].shared else nodeid
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     suite = _suite(item)
-    lack = NEEDS[suite]() if suite in NEEDS else None
+    lack = item.config.stash[LACKS].get(suite)
     if lack and suite in _required():
         pytest.fail(f"REQUIRE={suite}, but {lack}", pytrace=False)
     if lack:
         pytest.skip(f"the {suite} suite: {lack}")
 
 
-def _suite_of(report: pytest.TestReport) -> str:
-    return report.nodeid.split("/")[1]
+@pytest.hookimpl(trylast=True)  # when the workers have ended
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    config = session.config
+    if not _is_worker(config) and "container" in {*_asked(config)} - {*config.stash[LACKS]}:
+        daemon.remove_all()
 
 
-def _seconds(reports: Iterable[object]) -> dict[str, float]:
-    """How long each suite took, what it set up and tore down included."""
-    seconds: dict[str, float] = defaultdict(float)
+def _suite_of(nodeid: str) -> str:
+    return nodeid.split("/")[1]
+
+
+def _by_suite(reports: Iterable[object]) -> dict[str, list[pytest.TestReport]]:
+    """Every report of a test, its set-up and its tear-down."""
+    suites: dict[str, list[pytest.TestReport]] = defaultdict(list)
     for report in reports:
         if isinstance(report, pytest.TestReport):
-            seconds[_suite_of(report)] += report.duration
-    return seconds
+            suites[_suite_of(report.nodeid)].append(report)
+    return suites
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     stats = terminalreporter.stats
-    seconds = _seconds(chain.from_iterable(stats.values()))
     terminalreporter.section("how long each suite took")
-    for suite, total in sorted(seconds.items()):
-        terminalreporter.write_line(f"{suite}: {total:.0f} s")
-    skipped = {
-        _suite_of(report)
-        for report in stats.get("skipped", [])
-        if isinstance(report, pytest.TestReport)
-    }
-    lacks = [(suite, NEEDS[suite]()) for suite in NEEDS if suite in skipped]
+    for suite, reports in sorted(_by_suite(chain.from_iterable(stats.values())).items()):
+        within = max(report.stop for report in reports) - min(report.start for report in reports)
+        total = sum(report.duration for report in reports)
+        terminalreporter.write_line(f"{suite}: {within:.0f} s, for {total:.0f} s of tests")
+    lacks = config.stash[LACKS]
     if lacks:
         terminalreporter.section("suites that did not run")
-        for suite, lack in lacks:
+        for suite, lack in lacks.items():
             terminalreporter.write_line(f"{suite}: {lack}")
-        terminalreporter.write_line(
-            f"REQUIRE={','.join(suite for suite, _ in lacks)} makes this a failure"
-        )
+        terminalreporter.write_line(f"REQUIRE={','.join(lacks)} makes this a failure")

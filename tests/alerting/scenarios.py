@@ -25,6 +25,9 @@ class Scenario:
     history: tuple[Run, ...]
     firing: Firing = field(hash=False)  # by the minute that is looked at
 
+    def __str__(self) -> str:
+        return self.name
+
     @property
     def namespace(self) -> str:
         return self.name.replace(" ", "-").replace(",", "")

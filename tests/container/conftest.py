@@ -26,25 +26,22 @@ Run = Callable[..., Finished]
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    return running.build("Dockerfile", running.IMAGE, running.ROOT)
+    return running.build_worker()
 
 
 @pytest.fixture(scope="session")
 def nginx_image() -> str:
-    return running.build("nginx.Dockerfile", "pod-broadcast-nginx:test")
+    return running.build_nginx()
 
 
 @pytest.fixture(scope="session")
-def varnish_image(nginx_image: str) -> str:
-    assert nginx_image == "pod-broadcast-nginx:test", (
-        "the image that varnish.Dockerfile begins with"
-    )
-    return running.build("varnish.Dockerfile", "pod-broadcast-varnish:test")
+def varnish_image() -> str:
+    return running.build_varnish()
 
 
 @pytest.fixture
 def network() -> Iterator[Network]:
-    with Network() as network:
+    with running.network() as network:
         yield network
 
 

@@ -9,8 +9,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.container import running
-from tests.container.running import ROOT
+from tests.container import daemon, running
+from tests.container.daemon import LABEL, ROOT
 
 # In a container of the suite's image, of which the worker shares the network.
 PODS = """
@@ -37,8 +37,7 @@ print(json.dumps({
 
 
 def measure(pods: int, concurrency: int, *limits: str) -> dict[str, float]:
-    image = running.build("Dockerfile", running.IMAGE, ROOT)
-    suite = running.build(running.SUITE, "pod-broadcast-suite:test", ROOT)
+    image, suite = running.build_worker(), running.build_suite()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         directory.chmod(0o755)
@@ -47,8 +46,8 @@ def measure(pods: int, concurrency: int, *limits: str) -> dict[str, float]:
         )
         (directory / "resolv.conf").write_text("search default.svc.cluster.local\n")
         mounts = ["--volume", f"{directory}:/etc/pod-broadcast:ro"]
-        container = f"pod-broadcast-measure-{pods}"
-        serve = ["docker", "run", "--rm", "--interactive", "--name", container]
+        container = f"pod-broadcast-measure-{daemon.RUN}"
+        serve = ["docker", "run", "--rm", *LABEL, "--interactive", "--name", container]
         serve += ["--network", "none", "--volume", f"{ROOT}:/pod-broadcast:ro", suite]
         with subprocess.Popen(
             [*serve, "python", "-c", PODS, str(pods)],
@@ -59,7 +58,7 @@ def measure(pods: int, concurrency: int, *limits: str) -> dict[str, float]:
             assert serving.stdin
             assert serving.stdout
             nameserver = serving.stdout.readline().strip()
-            command = ["docker", "run", "--rm", "--read-only", *limits, *mounts]
+            command = ["docker", "run", "--rm", *LABEL, "--read-only", *limits, *mounts]
             command += ["--network", f"container:{container}", "--entrypoint", "python"]
             command += [image, "-c", MEASURE, "--nameserver", nameserver]
             command += ["--resolv-conf", "/etc/pod-broadcast/resolv.conf"]
@@ -70,6 +69,13 @@ def measure(pods: int, concurrency: int, *limits: str) -> dict[str, float]:
 
 
 def main() -> None:
+    try:
+        show()
+    finally:
+        daemon.remove_all()
+
+
+def show() -> None:
     print(f"{'pods':>5} {'at once':>7} {'CPU s':>6} {'peak MiB':>8} {'wall s':>6}")
     for pods, concurrency in ((3, 16), (4000, 16), (4000, 200)):
         used = measure(pods, concurrency)

@@ -1,4 +1,4 @@
-"""Builds images, and runs the worker's image and web servers as containers."""
+"""Runs the worker's image and web servers as containers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 from testcontainers.core.wait_strategies import HttpWaitStrategy
 
+from tests.container import daemon
+from tests.container.daemon import IMAGES, ROOT
 from tests.loopback.program import Entry, Finished
 
-ROOT = Path(__file__).parents[2]
-IMAGES = Path(__file__).parent / "images"
-IMAGE = "pod-broadcast:test"
-SUITE = "tests/container/images/suite.Dockerfile"
+REVISION = "0123abc"
 SERVICE = "web-server-headless"
 HANG_SECONDS = 120
 # What the manifests ask for as well.
@@ -29,18 +28,28 @@ RESTRICTED: dict[str, Any] = {
 }
 
 
-def build(dockerfile: str, tag: str, context: Path = IMAGES, *options: str) -> str:
-    """Returns the tag. The network is the host's, for those whose package mirror needs that."""
-    command = ["docker", "build", "--quiet", "--network", "host", "--tag", tag, *options]
-    done = subprocess.run(
-        [*command, "--file", context / dockerfile, context],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return tag
+def build_worker() -> str:
+    """The image that is tested. Returns its tag, as all of these do."""
+    revision = ("--build-arg", f"REVISION={REVISION}")
+    return daemon.build("worker", ROOT / "Dockerfile", ROOT, *revision)
+
+
+def build_suite() -> str:
+    """The Python of the worker's image, with what the tests need."""
+    return daemon.build("suite", IMAGES / "suite.Dockerfile", ROOT)
+
+
+def build_nginx() -> str:
+    return daemon.build("nginx", IMAGES / "nginx.Dockerfile", IMAGES)
+
+
+def build_varnish() -> str:
+    base = ("--build-arg", f"NGINX={build_nginx()}")
+    return daemon.build("varnish", IMAGES / "varnish.Dockerfile", IMAGES, *base)
+
+
+def network() -> Network:
+    return Network(docker_network_kw={"labels": daemon.LABELS})
 
 
 class WorkerContainer:
@@ -55,7 +64,7 @@ class WorkerContainer:
         settings: dict[str, Any],
     ) -> None:
         self.docker = (
-            DockerContainer(image, **RESTRICTED | settings)
+            DockerContainer(image, labels=daemon.LABELS, **RESTRICTED | settings)
             .with_network(network)
             .with_volume_mapping(str(directory), "/etc/pod-broadcast")
             .with_command(list(arguments))
@@ -101,7 +110,7 @@ class WebServer:
         self.port = port
         self._network = network
         self.docker = (
-            DockerContainer(image)
+            DockerContainer(image, labels=daemon.LABELS)
             .with_network(network)
             .with_network_aliases(SERVICE)
             .with_exposed_ports(port)

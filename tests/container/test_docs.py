@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.container.running import ROOT
+from tests.container.daemon import ROOT
 from tests.docs import blocks, rules
 from tests.docs.blocks import Command
 from worker import __version__

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import Any
 
-from tests.container import running
+from tests.container import daemon
 from tests.container.conftest import Start
-from tests.container.running import ROOT
+from tests.container.daemon import LABEL, ROOT, docker
+from tests.container.running import REVISION
 from tests.loopback.program import stable
 from worker import __version__
 
@@ -17,29 +17,30 @@ MAX_ADDED_BYTES = 20_000_000
 WAITING = "- {name: clear, url: 'http://web-server-headless:8080/', settle: 10m, deadline: 20m}\n"
 
 
-def docker(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["docker", *arguments], capture_output=True, text=True, timeout=120, check=False
-    )
-
-
 def inspect(image: str) -> Any:
     (found,) = json.loads(docker("image", "inspect", image).stdout)
     return found
 
 
 def shell(image: str, command: str) -> str:
-    done = docker("run", "--rm", "--entrypoint", "sh", image, "-c", command)
+    done = docker("run", "--rm", *LABEL, "--entrypoint", "sh", image, "-c", command)
     assert done.returncode == 0, done
     return done.stdout
 
 
 def test_help_check_and_run_work(image: str) -> None:
-    helped = docker("run", "--rm", image, "--help")
+    helped = docker("run", "--rm", *LABEL, image, "--help")
     assert (helped.returncode, helped.stderr) == (0, "")
     assert helped.stdout.startswith("usage: python -m worker ")
 
-    mounted = ["run", "--rm", "--read-only", "--volume", f"{ROOT}/config:/etc/pod-broadcast:ro"]
+    mounted = [
+        "run",
+        "--rm",
+        *LABEL,
+        "--read-only",
+        "--volume",
+        f"{ROOT}/config:/etc/pod-broadcast:ro",
+    ]
     checked = docker(
         *mounted, image, "check", "--config", "/etc/pod-broadcast/clear-web-caches.yaml"
     )
@@ -61,17 +62,15 @@ def test_it_runs_the_worker_itself_as_a_numeric_user_that_is_not_root(image: str
     assert config["User"] == "65532:65532"
 
 
-def test_its_labels_say_what_it_is() -> None:
-    options = ["--build-arg", "REVISION=0123abc"]
-    image = running.build("Dockerfile", "pod-broadcast-labels:test", ROOT, *options)
-    assert inspect(image)["Config"]["Labels"] == {
+def test_its_labels_say_what_it_is(image: str) -> None:
+    assert inspect(image)["Config"]["Labels"] == daemon.LABELS | {
         "org.opencontainers.image.title": "pod-broadcast",
         "org.opencontainers.image.description": (
             "One HTTP request to every pod behind a headless Service, and proof that it arrived"
         ),
         "org.opencontainers.image.licenses": "Apache-2.0",
         "org.opencontainers.image.version": __version__,
-        "org.opencontainers.image.revision": "0123abc",
+        "org.opencontainers.image.revision": REVISION,
     }
 
 
@@ -80,7 +79,7 @@ def test_it_has_the_worker_and_its_dependencies_and_nothing_to_install_more(imag
     packages = {name for name in library.split() if not name.endswith(".dist-info")}
     assert packages == {"dns", "httptools", "structlog", "worker", "yaml", "_yaml"}
     for module in ("pip", "ensurepip", "pytest"):
-        done = docker("run", "--rm", "--entrypoint", "python", image, "-m", module)
+        done = docker("run", "--rm", *LABEL, "--entrypoint", "python", image, "-m", module)
         assert done.stderr.endswith(f"No module named {module}\n"), done
     assert shell(image, "command -v pip pip3 gcc cc make || true") == ""
     assert shell(image, "find / -xdev -name test_ledger.py 2>/dev/null || true") == ""
@@ -92,14 +91,14 @@ def test_no_module_that_a_run_imports_has_to_be_compiled(image: str) -> None:
         "cached = [getattr(m, '__cached__', None) for m in sys.modules.values()]\n"
         "print(len(cached), [path for path in cached if path and not os.path.exists(path)])"
     )
-    done = docker("run", "--rm", "--entrypoint", "python", image, "-c", program)
+    done = docker("run", "--rm", *LABEL, "--entrypoint", "python", image, "-c", program)
     count, missing = done.stdout.strip().split(" ", 1)
     assert int(count) > 100
     assert missing == "[]"
 
 
 def test_the_workers_layer_is_the_same_in_every_build(image: str) -> None:
-    again = running.build("Dockerfile", "pod-broadcast-again:test", ROOT, "--no-cache")
+    again = daemon.build("again", ROOT / "Dockerfile", ROOT, "--no-cache")
     assert inspect(again)["RootFS"]["Layers"][-1] == inspect(image)["RootFS"]["Layers"][-1]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from testcontainers.core.network import Network
 
+from tests.container import running
 from tests.container.conftest import Run
 from tests.container.measure import measure
 from tests.container.running import SERVICE, WebServer
@@ -25,7 +26,7 @@ ALL = {name: value for limits in LIMITS.values() for name, value in limits.items
 
 @pytest.fixture(scope="module")
 def shared_network() -> Iterator[Network]:
-    with Network() as network:
+    with running.network() as network:
         yield network
 
 

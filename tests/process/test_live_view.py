@@ -550,7 +550,8 @@ def test_a_terminal_that_is_stopped_does_not_keep_a_stop_signal_from_ending_the_
 ) -> None:
     gate = three_pods.gate()
     three_pods[0].script(reply(after=gate))
-    with on_terminal(config(three_pods)) as terminal:
+    three_pods[1].script(silent)  # so that the run is not over before the signal
+    with on_terminal(config(three_pods), "--grace", "200ms") as terminal:
         terminal.wait_for("the live line", shows("0 acknowledged, 0 failed, 3 waiting of 3"))
         terminal.type(CONTROL_S)
         gate.open()

@@ -1,5 +1,6 @@
 # Varnish from Debian's packages, in front of the origin of nginx.conf.
-FROM pod-broadcast-nginx:test
+ARG NGINX
+FROM ${NGINX}
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends varnish \
     && rm -rf /var/lib/apt/lists/*

@@ -1,4 +1,4 @@
-"""Whatever comes from outside is a result or a clear error, never an exception, never too late."""
+"""Whatever comes from outside is a result or a clear error, never an exception, and it ends."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.loopback import calling
 from tests.loopback.nameserver import Nameserver
 from tests.loopback.pods import Pods, raw
+from tests.loopback.serving import HANG_SECONDS
 from worker.calls.call import Caller
 from worker.calls.request import prepare
 from worker.config.errors import ConfigError, ConfigInvalid
@@ -24,7 +25,6 @@ from worker.discovery.dns.resolvconf import Nameserver as Server
 from worker.discovery.dns.resolvconf import ResolvConf, candidates, parse
 from worker.model import Answer, Broadcast, Endpoint, ResolutionFailure
 
-TIMEOUT_SECONDS = 0.3
 DNS_SECONDS = 0.1
 MAX_BODY_BYTES = 64 * 1024
 SOME = settings(
@@ -121,10 +121,9 @@ def test_a_mangled_dns_answer(
         timeout_seconds=1,
         attempts=1,
     )
-    began_at = time.monotonic()
-    result = Lookup("web.example.", 8080, "ipv4", conf).ask(began_at + DNS_SECONDS)
+    ends_at = time.monotonic() + DNS_SECONDS
+    result = Lookup("web.example.", 8080, "ipv4", conf).ask(ends_at)
     assert isinstance(result, (Answer, ResolutionFailure))
-    assert time.monotonic() - began_at < TIMEOUT_SECONDS + 2
 
 
 @pytest.fixture(scope="module")
@@ -174,12 +173,11 @@ def test_any_bytes_are_a_response_or_a_failure(pods: Pods, data: bytes) -> None:
         https=False,
         host="web",
         port=pods.port,
-        timeout_seconds=TIMEOUT_SECONDS,
+        timeout_seconds=HANG_SECONDS,
         log_response=True,
     )
-    began_at = time.monotonic()
     call = Caller(broadcast, "0" * 32, tls_context=None).call
     result = calling.make(call(Endpoint(pods.addresses[0], pods.port), span_id="0" * 16))
     assert len(result.response_body or b"") <= MAX_BODY_BYTES
+    # The pod closes the connection behind its bytes, so there is never a reason to wait.
     assert result.error_type in {None, "protocol", "status", "redirect", "connection_reset"}
-    assert time.monotonic() - began_at < TIMEOUT_SECONDS + 2

@@ -29,11 +29,19 @@ CallError = Literal[
     "local",
 ]
 ResolutionError = Literal[
-    "no_pods", "not_headless", "dns_servfail", "dns_refused", "dns_timeout", "dns_truncated"
+    "no_pods",
+    "not_headless",
+    "outside_cluster",
+    "dns_servfail",
+    "dns_refused",
+    "dns_timeout",
+    "dns_truncated",
 ]
 Reason = (
     ResolutionError
-    | Literal["all_calls_failed", "some_calls_failed", "min_pods", "deadline", "cancelled"]
+    | Literal[
+        "all_calls_failed", "some_calls_failed", "min_pods", "deadline", "cancelled", "dns_capped"
+    ]
 )
 Outcome = Literal["complete", "partial", "failed"]
 Verdict = Literal["acknowledged", "failed", "gone", "cancelled"]
@@ -151,6 +159,8 @@ class Answer(NamedTuple):
     expires_earliest_at: float
     expires_latest_at: float
     rcode: Literal["NOERROR", "NXDOMAIN"] = "NOERROR"
+    stale: bool = False  # TTL 0, or said to be stale (RFC 8914): newer than nothing
+    capped: bool = False  # as many addresses as the server lists at most: there may be more
 
 
 class ResolutionFailure(NamedTuple):

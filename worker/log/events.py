@@ -44,6 +44,7 @@ Event = MutableMapping[str, Any]  # one event as it is logged: the name of a fie
 WAITING = {
     "cached_answer": "for a newer DNS answer",
     "min_pods": "for DNS to list more pods",
+    "absent": "in case a pod that left DNS comes back",
     "no_answer": "for DNS to list a pod",
 }
 

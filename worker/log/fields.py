@@ -64,12 +64,14 @@ REASONS: dict[str, str] = {
     "all_calls_failed": "nobody acknowledged, and at least one endpoint failed",
     "some_calls_failed": "some acknowledged, and at least one endpoint failed",
     "min_pods": "fewer than `min_pods` acknowledged, though nobody failed",
+    "dns_capped": "DNS lists exactly 1,000 endpoints, the most that kube-dns lists: there may be more",
     "deadline": "the deadline passed while an endpoint was still owed a call",
     "cancelled": "a stop signal came first",
 }
 WAITS: dict[str, str] = {
     "cached_answer": "the last answer may come from a cache",
     "min_pods": "DNS lists fewer than `min_pods`",
+    "absent": "an endpoint that has not acknowledged left DNS, and may come back",
     "no_answer": "DNS lists no endpoint, or does not answer",
 }
 SIGNALS: dict[str, str] = {"SIGTERM": "Kubernetes sends this", "SIGINT": "Ctrl-C"}

@@ -339,6 +339,11 @@ HINTS: tuple[Hint, ...] = (
         "split the Service by a label into several, with a broadcast for each",
     ),
     Hint(
+        "dns_capped",
+        "kube-dns lists 1,000 endpoints at most, so that some may be missing: "
+        "split the Service by a label into several, with a broadcast for each",
+    ),
+    Hint(
         "min_pods",
         "{acknowledged} pods acknowledged, and min_pods is {broadcast.min_pods}: "
         "scale up, raise settle to wait longer for them, or lower min_pods",

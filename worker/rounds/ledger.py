@@ -10,13 +10,11 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from itertools import islice
-from typing import NamedTuple
 
 from worker.model import (
     Answer,
     Broadcast,
     BroadcastReport,
-    CallError,
     CallResult,
     Endpoint,
     EndpointReport,
@@ -25,70 +23,28 @@ from worker.model import (
     ResolutionFailure,
     Verdict,
 )
-from worker.rounds.steps import Ask, Call, Cut, CutReason, Ending, Finish, Step, Wait, WaitReason
+from worker.rounds.rules import NOT_ACCEPTED, Entry, backoff_seconds, is_newer, is_retried
+from worker.rounds.steps import (
+    Ask,
+    Booked,
+    Call,
+    Change,
+    Cut,
+    CutReason,
+    Ending,
+    Finish,
+    Step,
+    Wait,
+    WaitReason,
+)
 
-# A cache counts whole seconds: two answers closer than this may be one copy (RFC 1035, 3.2.1).
-TTL_ROUNDING_SECONDS = 1.0
+# An answer without endpoints, after one with endpoints, counts when it is repeated after this long.
+EMPTY_REPEATED_SECONDS = 1.0
 # The first question after an answer: late enough to be a newer one where nothing caches.
 ASK_AGAIN_SECONDS = 1.02
 ASK_AGAIN_MAX_SECONDS = 5.0
 # A question ends at the deadline by itself. One that is later than this is not waited for.
 LATE_ANSWER_SECONDS = 0.5
-
-RETRIED_STATUS_CODES = frozenset({408, 425, 429})
-NEVER_RETRIED: frozenset[CallError] = frozenset(
-    {"redirect", "tls", "body_mismatch", "deadline", "cancelled"}
-)
-NOT_ACCEPTED: frozenset[CallError] = frozenset(
-    {"connect_refused", "connect_timeout", "unreachable"}
-)
-
-
-class Change(NamedTuple):
-    """How an answer differs from the one before; `newer` than the one the calls were made from."""
-
-    endpoints: int
-    newcomers: int
-    left: int
-    newer: bool | None
-    nobody: bool  # nobody is listed where somebody should be
-
-
-class Booked(NamedTuple):
-    """A call's attempt number, from 1, and the seconds until the next call, if one will come."""
-
-    attempt: int
-    retry_in_seconds: float | None
-
-
-class Entry(NamedTuple):
-    """What is known of one endpoint."""
-
-    listed_in: Answer
-    attempts: int = 0
-    acknowledged: bool = False
-    reached: bool = False  # a connection was accepted once, whatever came of it
-    last: CallResult | None = None
-    call_again_at: float = 0.0
-
-
-def is_newer(answer: Answer, other: Answer) -> bool:
-    """Whether `answer` cannot be the cached copy that `other` was, by their times of expiry."""
-    return answer.expires_earliest_at > other.expires_latest_at + TTL_ROUNDING_SECONDS
-
-
-def is_retried(result: CallResult) -> bool:
-    """Whether another call may turn this failure into an acknowledgement."""
-    if result.error_type == "status":
-        status_code = result.status_code or 0
-        return not 400 <= status_code < 500 or status_code in RETRIED_STATUS_CODES
-    return result.error_type not in NEVER_RETRIED
-
-
-def backoff_seconds(broadcast: Broadcast, attempts: int, retry_after: float | None) -> float:
-    """The wait after so many failed calls; a Retry-After raises it, up to the maximum."""
-    doubled = broadcast.backoff_initial_seconds * 2.0 ** min(attempts - 1, 60)
-    return min(max(doubled, retry_after or 0.0), broadcast.backoff_max_seconds)
 
 
 class Ledger:
@@ -113,7 +69,7 @@ class Ledger:
         self._answer: Answer | None = None  # the last good one
         self._baseline: Answer | None = None  # what a newer answer must be newer than
         self._failure: ResolutionFailure | None = None  # of the last question
-        self._longest_ttl = 0
+        self._empty_since: float | None = None  # DNS lists nobody any more, since then
         self._uncalled = False  # no calls were made from the answer yet
         self._calling = False  # a round of calls is going on, of which …
         self._todo: deque[Endpoint] = deque()  # … these are not started
@@ -181,7 +137,8 @@ class Ledger:
         if self._failure and self._failure.error_type == "not_headless":
             return "not_headless"
         callable_now = self._uncalled and bool(self._owed())
-        if not callable_now and self._confirmed() and not self._too_few():
+        waits = self._too_few() or self._somebody_may_come_back()
+        if not callable_now and self._confirmed() and not waits:
             return "confirmed"
         if self._stopped:
             return "stopped"
@@ -199,26 +156,34 @@ class Ledger:
         return self._answer.endpoints if self._answer else ()
 
     def _owes(self, entry: Entry) -> bool:
-        return (
-            entry.listed_in is self._answer
-            and not entry.acknowledged
-            and entry.attempts < self._broadcast.attempts
-            and (entry.last is None or is_retried(entry.last))
-        )
+        listed = entry.listed_in is self._answer
+        return listed and not entry.acknowledged and self._may_be_called(entry)
+
+    def _may_be_called(self, entry: Entry) -> bool:
+        """Whether another call is allowed and could succeed."""
+        attempts_left = entry.attempts < self._broadcast.attempts
+        return attempts_left and (entry.last is None or is_retried(entry.last))
 
     def _confirmed(self) -> bool:
         return (
             self._failure is None
             and self._answer is not None
             and self._baseline is not None
-            and self._is_newer(self._answer, self._baseline)
+            and is_newer(self._answer, self._baseline)
             and not self._owed()
         )
 
-    def _is_newer(self, answer: Answer, other: Answer) -> bool:
-        """As `is_newer`, but for caches that count down to 0 and then serve that for a while."""
-        stale = answer.ttl_seconds == 0 and self._longest_ttl > 0
-        return not stale and is_newer(answer, other)
+    def _somebody_may_come_back(self) -> bool:
+        """Whether an endpoint that owes an acknowledgement is missing from the last answer."""
+        return any(self._may_come_back(entry) for entry in self._entries.values())
+
+    def _may_come_back(self, entry: Entry) -> bool:
+        """Whether it is missing, and it matters: it could be called again, or would not be gone.
+
+        A pod that restarts leaves DNS, and comes back with its old cache where that is on a volume.
+        """
+        missing = entry.listed_in is not self._answer and not entry.acknowledged
+        return missing and (not entry.reached or self._may_be_called(entry))
 
     def _too_few(self) -> bool:
         """Whether fewer than min_pods acknowledged or are listed: somebody may be yet to come."""
@@ -230,7 +195,9 @@ class Ledger:
             return "no_answer"
         if self._owed():
             return "backoff"
-        return "min_pods" if self._too_few() else "cached_answer"
+        if self._too_few():
+            return "min_pods"
+        return "absent" if self._confirmed() else "cached_answer"
 
     # --- what happened ------------------------------------------------------------------------
 
@@ -239,7 +206,19 @@ class Ledger:
         self._asking = True
 
     def record_answer(self, answer: Answer, now: float) -> Change:
-        """Books who is listed now."""
+        """Books who is listed now.
+
+        That nobody is listed any more is believed when it is said again, at least a second later:
+        a server that has just started, or another one after a lost packet, may say so as well.
+        """
+        if not answer.endpoints and self._entries:
+            self._empty_since = now if self._empty_since is None else self._empty_since
+            if now - self._empty_since < EMPTY_REPEATED_SECONDS:
+                message = "no endpoints any more, which counts when another answer says the same"
+                self.record_failure(ResolutionFailure(answer.qname, "no_pods", message), now)
+                return Change(0, 0, 0, None, nobody=True)
+        else:
+            self._empty_since = None
         self.rounds += 1
         self._asking = False
         self._failure = None
@@ -252,12 +231,11 @@ class Ledger:
             newcomers += entry is None
             left -= entry is not None and entry.listed_in is previous
             self._entries[endpoint] = entry._replace(listed_in=answer) if entry else Entry(answer)
-        self._longest_ttl = max(self._longest_ttl, answer.ttl_seconds)
-        newer = self._is_newer(answer, self._baseline) if self._baseline else None
+        newer = is_newer(answer, self._baseline) if self._baseline else None
         if not self._owed():
             self.first_calls_made = True
             self._baseline = self._baseline or answer
-            if previous and not self._is_newer(answer, previous):  # a cached copy: until it expires
+            if previous and not is_newer(answer, previous):  # a cached copy: until it expires
                 self._ask(answer.expires_latest_at + ASK_AGAIN_SECONDS, now)
             else:
                 self._ask(now + self._pause(), now)
@@ -370,7 +348,7 @@ class Ledger:
         listed = entry.listed_in is self._answer
         if entry.acknowledged:
             verdict = "acknowledged"
-        elif error_type == "cancelled" or (self._ending == "stopped" and self._owes(entry)):
+        elif error_type == "cancelled" or (self._ending == "stopped" and self._still_owes(entry)):
             verdict = "cancelled"
         elif self._ending == "deadline" and self._owes(entry):
             error_type = "deadline"
@@ -379,10 +357,24 @@ class Ledger:
         left_dns = verdict == "failed" and not listed
         return EndpointReport(endpoint, verdict, entry.attempts, error_type, left_dns, entry.last)
 
+    def _still_owes(self, entry: Entry) -> bool:
+        """Whether a call to it could still have come."""
+        return not entry.acknowledged and self._may_be_called(entry)
+
     def _is_gone(self, entry: Entry) -> bool:
-        """Whether a newer answer than the last that listed it misses one that never accepted."""
-        assert self._answer is not None  # somebody is known, so somebody was listed
-        return not entry.reached and self._is_newer(self._answer, entry.listed_in)
+        """Whether it never accepted a connection, and DNS stopped listing it for good.
+
+        X
+        """
+        answer = self._answer
+        return (
+            not entry.reached
+            and self._ending == "settle"
+            and self._failure is None
+            and answer is not None
+            and bool(answer.endpoints)
+            and is_newer(answer, entry.listed_in)
+        )
 
     def _find_reason(self, counts: Counter[Verdict], deadline_hit: bool) -> Reason | None:
         """Why the broadcast is not complete, or None if it is."""
@@ -395,6 +387,8 @@ class Ledger:
             if deadline_hit:
                 return "deadline"
             return "some_calls_failed" if counts["acknowledged"] else "all_calls_failed"
+        if self._answer and self._answer.capped:
+            return "dns_capped"
         if not short:
             return None
         if counts["acknowledged"]:

@@ -17,9 +17,8 @@ from worker.log.setup import LEVELS, Log
 from worker.model import Answer, Broadcast, BroadcastReport, CallResult, ResolutionFailure
 from worker.report.hints import hint
 from worker.report.outcome import exit_code, failed_endpoints, level
-from worker.rounds.ledger import Booked
 from worker.rounds.schedule import Schedule
-from worker.rounds.steps import Ask, Call, Cut, Finish, Wait
+from worker.rounds.steps import Ask, Booked, Call, Cut, Finish, Wait
 from worker.rounds.world import Answered, Message, World
 from worker.stop import StopSignal
 

@@ -137,6 +137,8 @@ class Rounds:
                 case StopSignal(number):
                     self._stop(number)
                     self._due_at = dict.fromkeys(self._due_at, -math.inf)
+                case _:
+                    assert_never(message)
         for number in self._due_at:  # who waits for others' calls to end
             if self._schedule.ledgers[number].waits_for_room:
                 self._due_at[number] = -math.inf

@@ -245,8 +245,8 @@ EVENTS: tuple[EventType, ...] = (
     EventType(
         "endpoint.gone",
         ("warning",),
-        "An endpoint that DNS listed is dead: it never accepted a connection, and DNS no longer "
-        "lists it. It is owed no call.",
+        "An endpoint never accepted a connection, and DNS did not list it again until `settle` was "
+        "over. It is owed no call.",
         (
             ENDPOINT,
             ATTEMPTS,

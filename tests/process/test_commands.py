@@ -20,7 +20,7 @@ import trustme
 from tests.events import judge
 from tests.loopback.nameserver import FaultKind, Nameserver
 from tests.loopback.pods import Pods, reply
-from tests.loopback.program import BARE_ENVIRONMENT, ROOT, Worker
+from tests.loopback.program import BARE_ENVIRONMENT, ROOT, Worker, command_line
 from tests.process.conftest import Run
 from worker import __version__
 
@@ -634,3 +634,26 @@ def test_closed_standard_files_do_not_put_log_lines_into_a_pods_connection(
     assert done.returncode == 0
     assert list(three_pods.requests.values()) == [1, 1, 1]
     assert [pod.connections for pod in map(three_pods.__getitem__, range(3))] == [1, 1, 1]
+
+
+def test_a_plan_of_many_broadcasts_does_with_few_threads(
+    tmp_path: Path, nameserver: Nameserver, three_pods: Pods
+) -> None:
+    nameserver.fault("silence", name="slow.default.svc.cluster.local")
+    services = ["web"] * 100 + ["slow"]
+    config = "".join(
+        f"- {{name: b{number}, url: 'http://{service}:{three_pods.port}/'}}\n"
+        for number, service in enumerate(services)
+    )
+    line = command_line(tmp_path, config, nameserver, "plan")
+    with subprocess.Popen(
+        line, cwd=ROOT, env=BARE_ENVIRONMENT, stdout=subprocess.DEVNULL
+    ) as process:
+        try:
+            nameserver.wait_for(
+                "the last question", lambda: nameserver.asked("slow.default.svc.cluster.local") > 0
+            )
+            threads = len(list(Path("/proc", str(process.pid), "task").iterdir()))
+        finally:
+            process.terminate()
+    assert threads <= 17

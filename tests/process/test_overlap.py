@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.loopback.nameserver import Nameserver
 from tests.loopback.pods import Pods, reply, silent
-from tests.loopback.program import Entry, Finished, Worker, stable
+from tests.loopback.program import Entry, Finished, Worker, run_worker, stable
 from tests.process.conftest import Run
 from tests.process.logbook import failed, missed, resolved, succeeded
 from tests.process.test_failures import check_the_end
@@ -104,6 +104,36 @@ def test_no_more_calls_are_in_flight_than_the_largest_broadcast_may_have(run: Ru
         finished = run(config, nameserver=nameserver)
     assert finished.exit_code == 0
     assert pods.max_in_flight == 4
+
+
+def test_a_slow_broadcast_does_not_take_every_free_place_from_a_healthy_one(
+    tmp_path: Path,
+) -> None:
+    """The first has work for its whole deadline; the second needs two turns of two calls."""
+    with Nameserver() as nameserver, Pods(16) as slow, Pods(4) as healthy:
+        nameserver.set("slow.default.svc.cluster.local", *slow.addresses)
+        nameserver.set("healthy.default.svc.cluster.local", *healthy.addresses)
+        for address in slow.addresses:
+            slow[address].script(silent)
+        for address in healthy.addresses:
+            healthy[address].script(reply(seconds=0.3))
+        config = f"""\
+- name: slow
+  url: http://slow:{slow.port}/
+  concurrency: 2
+  timeout: 2s
+  attempts: 99
+  backoff: {{initial: 10ms, max: 10ms}}
+  deadline: 30s
+- name: healthy
+  url: http://healthy:{healthy.port}/
+  concurrency: 2
+  timeout: 2s
+  deadline: 8s
+"""
+        finished = run_worker(tmp_path, config, nameserver=nameserver)
+    done = {e["broadcast"]: e for e in finished.events("broadcast.finished")}
+    assert (done["healthy"]["outcome"], done["healthy"]["acknowledged"]) == ("complete", 4)
 
 
 # --- deadlines --------------------------------------------------------------------------------

@@ -91,6 +91,18 @@ def test_check_says_what_it_understood_and_how_long_a_run_can_take(
     assert nameserver.queries == []
 
 
+@pytest.mark.parametrize(("deadline", "longest"), [("90s", 90.0), ("1h", 360.0)])
+def test_check_heeds_the_deadline_of_the_run(deadline: str, longest: float, run: Run) -> None:
+    arguments = ("--output", "json", "--deadline", deadline)
+    given = run(CONFIG, *arguments, command="check", environment=TOKEN)
+    environment = TOKEN | {"BROADCAST_DEADLINE": deadline, "BROADCAST_OUTPUT": "json"}
+    from_environment = run(CONFIG, command="check", environment=environment)
+    for finished in (given, from_environment):
+        document = json.loads(finished.stdout)
+        assert document["longest_seconds"] == longest
+        assert [each["longest_seconds"] for each in document["broadcasts"]] == [300.0, 60.0]
+
+
 EVERYTHING = """\
 - name: everything
   url: https://web.shop:8443/a?b=c

@@ -15,7 +15,7 @@ from worker.terminal.document import Document, masked, to_json, to_text
 def run(options: Options, environment: Mapping[str, str], _stop: Stop) -> int:
     """Prints the document, as JSON or text. Returns the exit code. Raises ConfigInvalid."""
     loaded = load(options, environment)
-    checked = masked(document(loaded), Masker(loaded.secrets))
+    checked = masked(document(loaded, options.deadline_seconds), Masker(loaded.secrets))
     if options.output == "json":
         print(to_json(checked))
         return 0
@@ -26,16 +26,19 @@ def run(options: Options, environment: Mapping[str, str], _stop: Stop) -> int:
     return 0
 
 
-def document(loaded: Config) -> Document:
-    """The document about a valid configuration.
+def document(loaded: Config, run_deadline_seconds: float | None = None) -> Document:
+    """The document about a valid configuration. `run_deadline_seconds`: that of the whole run.
 
     Broadcasts overlap, so most runs are far shorter than the sum of the deadlines.
     """
+    longest_seconds = sum(entry.deadline_seconds for entry in loaded.broadcasts)
+    if run_deadline_seconds is not None:
+        longest_seconds = min(longest_seconds, run_deadline_seconds)
     return {
         "errors": [],
         "broadcasts": [_understood(entry) for entry in loaded.broadcasts],
         "files": list(loaded.files),
-        "longest_seconds": sum(entry.deadline_seconds for entry in loaded.broadcasts),
+        "longest_seconds": longest_seconds,
     }
 
 

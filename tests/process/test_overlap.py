@@ -174,3 +174,21 @@ def test_no_next_call_is_announced_that_the_deadline_forbids(run: Run, three_pod
     calls = finished.events("call.failed")
     assert [(e["attempt"], e.get("retry_in_seconds")) for e in calls] == [(1, 1.0), (2, None)]
     assert len(three_pods[0].requests) == 2
+
+
+def test_a_deadline_that_leaves_no_time_for_a_newer_answer_is_named(
+    run: Run, nameserver: Nameserver, three_pods: Pods
+) -> None:
+    nameserver.caching_seconds = 30
+    nameserver.set("web.default.svc.cluster.local", *three_pods.addresses, ttl=30)
+    config = f"- {{name: clear, url: 'http://web:{three_pods.port}/', deadline: 1s}}"
+    own, of_run = run(config), run(config.replace("1s", "5m"), "--deadline", "3s")
+    assert (own.exit_code, of_run.exit_code) == (0, 0)
+    assert own.only("broadcast.finished")["hint"] == (
+        "the deadline of 1 s passed before a newer DNS answer could confirm the result: "
+        "raise deadline"
+    )
+    assert of_run.only("broadcast.finished")["hint"] == (
+        "the run's deadline passed before a newer DNS answer could confirm the result: "
+        "raise --deadline, or select fewer broadcasts for a run"
+    )

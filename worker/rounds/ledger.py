@@ -18,6 +18,7 @@ from worker.model import (
     BroadcastReport,
     CallError,
     CallResult,
+    Ending,
     Endpoint,
     EndpointReport,
     Outcome,
@@ -25,7 +26,7 @@ from worker.model import (
     ResolutionFailure,
     Verdict,
 )
-from worker.rounds.steps import Ask, Call, Cut, CutReason, Ending, Finish, Step, Wait, WaitReason
+from worker.rounds.steps import Ask, Call, Cut, CutReason, Finish, Step, Wait, WaitReason
 
 # A cache counts whole seconds: two answers closer than this may be one copy (RFC 1035, 3.2.1).
 TTL_ROUNDING_SECONDS = 1.0
@@ -362,6 +363,7 @@ class Ledger:
             calls=self.calls,
             confirmed=self._confirmed(),
             duration_seconds=now - self._started_at,
+            ending=self._ending,
         )
 
     def _judge(self, endpoint: Endpoint, entry: Entry) -> EndpointReport:

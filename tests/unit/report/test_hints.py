@@ -15,6 +15,7 @@ from worker.model import (
     BroadcastReport,
     CallError,
     CallResult,
+    Ending,
     Endpoint,
     EndpointReport,
     Tls,
@@ -118,6 +119,36 @@ def test_a_deadline_that_came_early_was_that_of_the_run(
 ) -> None:
     ended = report(ACKNOWLEDGED, cut, reason="deadline", duration_seconds=seconds)
     assert hint(BROADCAST, ended) == expected.replace("MISSED", "1 of 2")
+
+
+UNCONFIRMED = "before a newer DNS answer could confirm the result: "
+
+
+@pytest.mark.parametrize(
+    ("ending", "seconds", "expected"),
+    [
+        ("stopped", 1.5, f"the run was stopped {UNCONFIRMED}run it again"),
+        (
+            "deadline",
+            1.5,
+            f"the run's deadline passed {UNCONFIRMED}"
+            "raise --deadline, or select fewer broadcasts for a run",
+        ),
+        ("deadline", 300.0, f"the deadline of 300 s passed {UNCONFIRMED}raise deadline"),
+        (
+            "settle",
+            40.1,
+            "DNS gave no newer answer within 40 s: "
+            "set settle to more than the TTL of the DNS cache (40s for the usual 30s)",
+        ),
+    ],
+)
+def test_what_ended_the_wait_for_a_newer_answer_is_named(
+    ending: Ending, seconds: float, expected: str
+) -> None:
+    fields: dict[str, Any] = {"outcome": "complete", "reason": None, "confirmed": False}
+    ended = report(ACKNOWLEDGED, **fields, ending=ending, duration_seconds=seconds)
+    assert hint(BROADCAST, ended) == expected
 
 
 def test_a_deadline_that_came_before_anybody_was_known() -> None:

@@ -358,8 +358,8 @@ def test_control_c_leaves_a_whole_report_and_the_cursor(
             " broadcast   outcome   endpoints   failures",
             " RULE",
             f" clear       partial   2 of 3      1 cancelled: {three_pods.endpoints[2]}",
-            f"{' ' * 35}hint: the run was stopped before it was done: run it again, and",
-            f"{' ' * 35}see kubectl describe job and pod for who stopped it",
+            f"{' ' * 35}hint: the run was stopped before it was done: run it again (if",
+            f"{' ' * 35}Kubernetes stopped it, kubectl describe job and pod say why)",
             "",
             "TIME error   partial, exit code 130: 2 of 3 endpoints acknowledged, 1 cancelled",
         ]

@@ -23,6 +23,7 @@ class Facts(NamedTuple):
     last: CallResult  # of the calls that failed alike; else NO_CALL
     acknowledged: int
     too_early: str  # " before 2 of 3 endpoints had acknowledged", where some had not
+    other_remedies: str  # than a later deadline, where something else held the calls up
     ending: Ending | None
     ended_by_run: bool  # the run's deadline came, not the broadcast's
     has_credentials: bool
@@ -64,6 +65,8 @@ def facts_of(broadcast: Broadcast, report: BroadcastReport) -> Facts:
         last=last or NO_CALL,
         acknowledged=report.count_of("acknowledged"),
         too_early=f" before {failed} of {seen} endpoints had acknowledged" if failed else "",
+        other_remedies=" or concurrency" * (seen > broadcast.concurrency)
+        + ", or lower stagger" * bool(broadcast.stagger_seconds),
         ending=report.ending,
         # To the microsecond, as the log has both.
         ended_by_run=round(report.duration_seconds, 6) < broadcast.deadline_seconds,
@@ -304,6 +307,7 @@ HINTS: tuple[Hint, ...] = (
         lambda f: f.last.allow,
     ),
     Hint("status 405", "the pods do not allow the method {broadcast.method}: set method"),
+    Hint("status 501", "the pods do not implement the method {broadcast.method}: set method"),
     Hint("status 413", "the body is longer than the pods accept: send a shorter one"),
     Hint(
         "status 415",
@@ -371,11 +375,11 @@ HINTS: tuple[Hint, ...] = (
     Hint(
         "deadline",
         "the deadline of {broadcast.deadline_seconds:g} s passed{too_early}: "
-        "raise deadline or concurrency, or lower stagger",
+        "raise deadline{other_remedies}",
     ),
     Hint(
         "cancelled",
-        "the run was stopped before it was done: run it again, "
-        "and see kubectl describe job and pod for who stopped it",
+        "the run was stopped before it was done: run it again "
+        "(if Kubernetes stopped it, kubectl describe job and pod say why)",
     ),
 )

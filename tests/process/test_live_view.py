@@ -155,7 +155,7 @@ def of_every_outcome(nameserver: Nameserver) -> Iterator[Pods]:
         yield pods
 
 
-UNCONFIRMED = "no newer DNS answer confirmed it"
+UNCONFIRMED = "not confirmed by a newer DNS answer"
 SET_SETTLE = "settle is 0s, so nothing was confirmed: set settle to more than a DNS cache's TTL"
 NO_PODS = "NXDOMAIN: no ready pods, or no such Service"
 HINT = (
@@ -218,7 +218,7 @@ def test_without_a_terminal_there_are_plain_lines_and_the_same_table(
     lines = stable(finished.stdout.splitlines())
     assert lines[:2] == [
         STARTED.replace("1 broadcast", "3 broadcasts"),
-        f"TIME info    clear: POST http://web:{pods.port}/, 1 at once",
+        f"TIME info    clear: POST http://web:{pods.port}/, at most 1 call at once",
     ]
     assert lines[-8:] == [
         "",

@@ -159,6 +159,9 @@ def test_the_runs_deadline_ends_all_broadcasts_and_those_that_never_began(
             ("partial", "deadline", 3),
             ("failed", "deadline", 0),
         ]
+        assert done["second"]["message"].startswith(
+            "failed: nobody was called before the deadline passed. Hint: the run's deadline passed"
+        )
         last = finished.entries[-1]
         assert (last["event"], last["outcome"], last["exit_code"]) == ("run.finished", "failed", 4)
     assert time.monotonic() - began_at < GUARD_SECONDS

@@ -120,6 +120,10 @@ def test_a_stop_signal_while_dns_is_silent_ends_the_run_at_once(
         "(if Kubernetes stopped it, kubectl describe job and pod say why)",
     }
     assert done == [common | {"broadcast": name} for name in ("clear", "second")]
+    for entry in finished.events("broadcast.finished"):
+        assert entry["message"] == (
+            f"failed: nobody was called before the run was stopped. Hint: {entry['hint']}"
+        )
 
 
 GRACE_SECONDS = 0.2

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
-from worker.log.events import WAITING, Event
+from worker.log.events import NOT_CONFIRMED, WAITING, Event
 from worker.log.formats import console_line, encode_line, printable
 from worker.log.sink import Sink
 
@@ -124,7 +124,7 @@ class Progress:
         elif reason and reason not in CALLS_FAILED and reason not in self._missed:
             self.failures.insert(0, reason)
         if not reason and not event["confirmed"]:
-            self.failures.append("no newer DNS answer confirmed it")
+            self.failures.append(NOT_CONFIRMED)
 
 
 class View:

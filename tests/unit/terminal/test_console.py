@@ -210,7 +210,7 @@ def test_nothing_in_a_row_steers_a_terminal(view: View) -> None:
         ("dns_refused", ["dns_refused: 10.0.0.10:53 answered REFUSED"]),
         ("min_pods", ["min_pods"]),
         ("all_calls_failed", []),
-        (None, ["no newer DNS answer confirmed it"]),
+        (None, ["not confirmed by a newer DNS answer"]),
     ],
 )
 def test_the_row_says_why_a_broadcast_is_not_complete_or_not_confirmed(

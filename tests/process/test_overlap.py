@@ -151,6 +151,9 @@ def test_the_runs_deadline_ends_all_broadcasts_and_those_that_never_began(
         check_the_end(finished)
         assert finished.exit_code == 4
         assert finished.only("call.failed")["error_type"] == "deadline"
+        until_deadline = [e["deadline_seconds"] for e in finished.events("broadcast.started")]
+        assert 0 < until_deadline[0] < 5
+        assert until_deadline[1] == 0.0
         done = {e["broadcast"]: e for e in finished.events("broadcast.finished")}
         assert [
             (done[name]["outcome"], done[name]["reason"], done[name]["calls"])

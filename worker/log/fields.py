@@ -158,6 +158,13 @@ CALL_AFTER_STATUS = (
     ),
     Field("span_id", "string", "16 hex digits, as sent in `traceparent`", "0e6a4b1c92d7f853"),
 )
+DEADLINE = Field(
+    "deadline_seconds",
+    "number",
+    "how long it can take: `deadline`, or the time until the run's `--deadline` if that is less",
+    300.0,
+    "seconds",
+)
 RETRY_IN = Field(
     "retry_in_seconds",
     "number",

@@ -105,6 +105,7 @@ class Ledger:
         self._broadcast = broadcast
         self._started_at = started_at
         self._deadline_at = min(started_at + broadcast.deadline_seconds, run_deadline_at)
+        self.deadline_seconds = max(self._deadline_at - started_at, 0.0)
         self._cut_at = self._deadline_at
         self._cut_reason: CutReason = "deadline"
         self._patience_ends_at = started_at + broadcast.settle_seconds

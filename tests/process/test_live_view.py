@@ -90,7 +90,7 @@ def test_the_live_line_counts_while_a_pod_keeps_the_run_waiting_and_failures_sta
     failed = f"TIME error   clear: {three_pods.endpoints[1]}: answered 418 {TEAPOT}; "
     with on_terminal(config(three_pods)) as terminal:
         lines = terminal.wait_for("two results", shows("1 acknowledged, 1 failed, 1 waiting of 3"))
-        bar = "━" * 7 + "x" * 8 + "─" * 8
+        bar = "━" * 7 + "╍" * 8 + "─" * 8
         assert stable(lines) == [
             STARTED,
             f"{failed}not called again",
@@ -104,7 +104,7 @@ def test_the_live_line_counts_while_a_pod_keeps_the_run_waiting_and_failures_sta
             STARTED,
             f"{failed}not called again",
             f"TIME error   clear: {three_pods.endpoints[1]} was missed after 1 call: status",
-            "  clear ━━━━━━━━━━━━━━━━━━━━━━━━━━xxxxxxxxxxxxxx partial, 2 of 3  N s",
+            "  clear ━━━━━━━━━━━━━━━━━━━━━━━━━━╍╍╍╍╍╍╍╍╍╍╍╍╍╍ partial, 2 of 3  N s",
             "",
             " broadcast   outcome   endpoints   failures",
             " RULE",
@@ -129,7 +129,7 @@ def test_broadcasts_that_overlap_have_a_line_each_while_they_run(
         gate.open()
         assert terminal.finish() == 0
         assert {line for line in stable(terminal.shown) if re.match("  [a-z]", line)} == {
-            f"  clear {'━' * 40} complete, 3 of 3  N s",
+            f"  clear  {'━' * 40} complete, 3 of 3  N s",
             f"  reload {'━' * 40} complete, 3 of 3  N s",
         }
 
@@ -199,9 +199,11 @@ def test_at_the_end_there_is_a_table_of_broadcasts_with_failures_and_hints(
             LAST,
         ]
         # As they end, while the table is in the order in which they began.
-        assert {line for line in shown if re.match("  [a-z]", line)} == {
+        # Names are aligned with those of the broadcasts that have begun.
+        finished = [re.sub(" +[━╍─]", lambda m: m[0][-2:], line) for line in shown]
+        assert {line for line in finished if re.match("  [a-z]", line)} == {
             f"  clear {'━' * 40} complete, 1 of 1  N s",
-            f"  reload {'━' * 8}{'x' * 32} partial, 1 of 5  N s",
+            f"  reload {'━' * 8}{'╍' * 32} partial, 1 of 5  N s",
             f"  purge {'─' * 40} failed, 0 of 0  N s",
         }
         assert terminal.raw.count(b"\x1b[?25") == 0  # the cursor is never hidden
@@ -353,7 +355,7 @@ def test_control_c_leaves_a_whole_report_and_the_cursor(
         assert stable(terminal.shown)[1:] == [
             "TIME warning SIGINT: no new calls from here on",
             f"TIME error   clear: {three_pods.endpoints[2]} was given up without a call",
-            f"  clear {'━' * 26}{'x' * 14} partial, 2 of 3  N s",
+            f"  clear {'━' * 26}{'╍' * 14} partial, 2 of 3  N s",
             "",
             " broadcast   outcome   endpoints   failures",
             " RULE",

@@ -84,9 +84,9 @@ def test_each_running_broadcast_has_a_line_and_the_last_one_two_again(
         f"  reload-all {'━' * 9}{'─' * 10} 1 of 2, 0 failed  deadline in T  calling",
     ]
     log.info("broadcast.finished", broadcast="clear", **FINISHED)
-    shown = terminal.wait_for("one", shows("waiting of 2"))
+    shown = terminal.wait_for("one", shows("waiting of 2", "  calling"))
     assert stable(shown) == [
-        f"  clear {'━' * 40} complete, 2 of 2  1.0 s",
+        f"  clear      {'━' * 40} complete, 2 of 2  1.0 s",
         f"  reload-all {'━' * 9}{'─' * 9} 1 acknowledged, 0 failed, 1 waiting of 2"
         "  round 1  deadline in T",
         "  calling",
@@ -104,6 +104,19 @@ def test_of_broadcasts_that_do_not_fit_the_first_are_shown_and_the_others_counte
     log.warning("shutdown.requested", signal="SIGTERM")
     terminal.wait_for("the stop", shows("SIGTERM: no new calls", "  b00"))
     assert not shows("more")(terminal.shown)
+
+
+def test_finished_broadcasts_are_aligned_whatever_they_came_to(log: Log, terminal: Watched) -> None:
+    begin(log, "clear", "reload-all")
+    partial = {"outcome": "partial", "seen": 200, "acknowledged": 100, "failed": 100}
+    reason = {"duration_seconds": 123.4, "reason": "some_calls_failed"}
+    log.error("broadcast.finished", broadcast="reload-all", **FINISHED | partial | reason)
+    log.info("broadcast.finished", broadcast="clear", **FINISHED)
+    shown = terminal.wait_for("both", shows("partial", "complete"))
+    assert shown == [
+        f"  reload-all {'━' * 17}{'╍' * 18} partial, 100 of 200  123.4 s",
+        f"  clear      {'━' * 35} complete, 2 of 2  1.0 s",
+    ]
 
 
 def test_names_take_up_no_more_than_a_third(log: Log, terminal: Watched) -> None:

@@ -490,15 +490,18 @@ def test_a_selection_that_matches_nothing_is_exit_2(
     assert invalid["key"] == selection[0]
     assert finished.entries[-1]["event"] == "run.finished"
     assert nameserver.queries == []
+    variable = f"BROADCAST_{selection[0].removeprefix('--').upper()}"
+    finished = run(CONFIG, environment=TOKEN | {variable: selection[1]})
+    assert finished.only("config.invalid")["key"] == variable
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--grace", "soon"], "--grace: expected a duration such as 10s, got soon"),
-        (["--nameserver", "dns"], "--nameserver dns: expected an IP address, or ADDRESS:PORT"),
-        (["--log-level", "loud"], "--log-level loud: expected info or warning or error"),
-        (["--frobnicate"], "unrecognized arguments: --frobnicate"),
+        (["--nameserver", "dns"], "--nameserver: expected an IP address, or ADDRESS:PORT, got dns"),
+        (["--log-level", "loud"], "--log-level: expected info, warning or error, got loud"),
+        (["--frobnicate"], "unknown option --frobnicate"),
     ],
 )
 def test_a_usage_error_is_exit_2_on_standard_error_and_in_the_log(
@@ -538,7 +541,7 @@ def test_every_line_says_whose_namespace_and_job_it_is(run: Run) -> None:
 def test_a_usage_error_of_check_is_on_standard_error_only() -> None:
     done = python("check", "--frobnicate")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "unrecognized arguments: --frobnicate" in done.stderr
+    assert "unknown option --frobnicate" in done.stderr
 
 
 def test_options_can_be_given_in_the_environment(tmp_path: Path) -> None:

@@ -53,10 +53,13 @@ def load(paths: Sequence[str], environment: Mapping[str, str]) -> Config:
     )
 
 
-def select(config: Config, names: Sequence[str], tags: Sequence[str]) -> Config:
+def select(
+    config: Config, names: Sequence[str], tags: Sequence[str], sources: Mapping[str, str]
+) -> Config:
     """Only the broadcasts with one of the names and one of the tags, where any are given.
 
-    Raises ConfigInvalid for a name that is not there, and when no broadcast is left.
+    Raises ConfigInvalid for a name that is not there, and when no broadcast is left. `sources` says
+    what to call the options `--broadcast` and `--tag`, which may come from the environment.
     """
     known = tuple(broadcast.name for broadcast in config.broadcasts)
     errors = Errors()
@@ -64,14 +67,16 @@ def select(config: Config, names: Sequence[str], tags: Sequence[str]) -> Config:
         if name not in known:
             near = nearest(name, known)
             hint = f"did you mean {near}?" if near else f"the names are {', '.join(known)}"
-            errors.add(Place(key="--broadcast").error(f"no broadcast is called {name}: {hint}"))
+            errors.add(
+                Place(key=sources["--broadcast"]).error(f"no broadcast is called {name}: {hint}")
+            )
     errors.raise_any()
     chosen = [b for b in config.broadcasts if not names or b.name in names]
     chosen = [b for b in chosen if not tags or set(tags) & set(b.tags)]
     if not chosen:
         there = sorted({tag for broadcast in config.broadcasts for tag in broadcast.tags})
         message = f"no broadcast is selected; the tags are {', '.join(there) or 'none'}"
-        raise Place(key="--tag").error(message)
+        raise Place(key=sources["--tag"]).error(message)
     return config._replace(broadcasts=tuple(chosen))
 
 

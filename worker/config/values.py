@@ -237,12 +237,19 @@ class Duration(NamedTuple):
         if guess:
             with Errors():  # it may be out of bounds
                 self.read(node._replace(value=guess), scope)
-                return f": write {guess}{' if seconds are meant' if guess == f'{text}s' else ''}"
+                return hint_for_duration(text)
         return ""
 
     def schema(self) -> Schema:
         text = {"type": "string", "pattern": DURATION_SCHEMA}
         return {"anyOf": [text, {"const": 0}]} if self.zero else text
+
+
+def hint_for_duration(text: str) -> str:
+    """What to write in place of a text that is no duration; empty if that cannot be guessed."""
+    guess = _with_units(text)
+    meant = " if seconds are meant" if guess == f"{text}s" else ""
+    return f": write {guess}{meant}" if guess else ""
 
 
 def _with_units(text: str) -> str:

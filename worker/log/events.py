@@ -339,7 +339,7 @@ EVENTS: tuple[EventType, ...] = (
             Field(
                 "key",
                 "string",
-                "path of the key, as in `broadcasts[0].timeout`; on a command line, the option",
+                "path of the key, as in `broadcasts[0].timeout`; or the option, or its variable",
                 "broadcasts[0].timout",
                 when="it belongs to a key or an option",
             ),

@@ -198,7 +198,7 @@ def test_a_file_that_cannot_be_read() -> None:
 
 # --- selection ----------------------------------------------------------------------------------
 
-
+SOURCES = {"--broadcast": "--broadcast", "--tag": "--tag"}
 LOADED = Config(
     files=(),
     broadcasts=(
@@ -221,7 +221,7 @@ LOADED = Config(
     ],
 )
 def test_select(names: list[str], tags: list[str], selected: str) -> None:
-    chosen = config.select(LOADED, names, tags)
+    chosen = config.select(LOADED, names, tags, SOURCES)
     assert " ".join(broadcast.name for broadcast in chosen.broadcasts) == selected
 
 
@@ -236,7 +236,7 @@ def test_select(names: list[str], tags: list[str], selected: str) -> None:
 )
 def test_a_selection_that_matches_nothing(names: list[str], tags: list[str], message: str) -> None:
     with pytest.raises(ConfigInvalid) as caught:
-        config.select(LOADED, names, tags)
+        config.select(LOADED, names, tags, SOURCES)
     assert str(caught.value) == message
 
 

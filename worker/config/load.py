@@ -88,7 +88,7 @@ def _files(path: str) -> list[str]:
         return [path]
     except OSError as error:
         message = f"expected a readable file or folder, got: {error.strerror}"
-        raise Place(path).error(f"{message}; --config names another") from None
+        raise Place(path).error(f"{message}: name another with --config") from None
     files = sorted(str(p) for p in names if p.suffix in SUFFIXES and not p.is_dir())
     if not files:
         raise Place(path).error("expected *.yaml or *.yml files in this folder, got none")
@@ -124,6 +124,10 @@ def _check_file_keys(root: Node, fields: Mapped, errors: Errors) -> None:
         what = kind if kind in MANIFESTS else "object"
         hint = ": only the text below a key of its data belongs here" if kind == "ConfigMap" else ""
         raise root.error(f"expected {A_LIST}, got a Kubernetes {what}{hint}")
+    if set(REQUIRED) <= fields.keys() and "broadcasts" not in fields:
+        first = next(name for name in fields if name in KINDS)
+        hint = f"write `- ` before {first}, and indent the lines below it"
+        raise root.error(f"expected {A_LIST}, got one broadcast: {hint}")
     for name, (place, _) in fields.items():
         if name not in FILE_KEYS:
             errors.add(place.error(f"unknown key: {hint_for_key(name, fields, FILE_KEYS)}"))

@@ -166,8 +166,8 @@ def test_paths_that_lead_nowhere(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid) as caught:
         config.load(paths, {})
     assert str(caught.value).splitlines() == [
-        f"{tmp_path}/missing: expected a readable file or folder, got: No such file or directory; "
-        "--config names another",
+        f"{tmp_path}/missing: expected a readable file or folder, got: No such file or directory: "
+        "name another with --config",
         f"{tmp_path}/empty: expected *.yaml or *.yml files in this folder, got none",
         f"{tmp_path}/big.yaml: expected at most 1 MiB of YAML, got more",
     ]
@@ -185,7 +185,9 @@ def test_a_folder_that_must_not_be_read(tmp_path: Path) -> None:
         if root:
             os.seteuid(0)
         tmp_path.chmod(0o700)
-    message = "expected a readable file or folder, got: Permission denied; --config names another"
+    message = (
+        "expected a readable file or folder, got: Permission denied: name another with --config"
+    )
     assert str(caught.value) == f"{tmp_path}: {message}"
 
 

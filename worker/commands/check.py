@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from worker.commands.loading import load
+from worker.config.values import write_duration
 from worker.log.masking import Masker
 from worker.model import Broadcast, Config, Expect
 from worker.options import Options
@@ -22,7 +23,7 @@ def run(options: Options, environment: Mapping[str, str], _stop: Stop) -> int:
     for broadcast in checked["broadcasts"]:
         print(to_text(broadcast))
     count, longest = len(checked["broadcasts"]), checked["longest_seconds"]
-    print(f"{count} broadcast{'s' * (count > 1)}; a run takes at most {longest:g} s")
+    print(f"{count} broadcast{'s' * (count > 1)}; a run takes at most {write_duration(longest)}")
     return 0
 
 

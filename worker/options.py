@@ -18,7 +18,7 @@ OutputFormat = Literal["text", "json"]
 VARIABLE_PREFIX = "BROADCAST_"
 # For a Service called broadcast-x, the kubelet defines BROADCAST_X_PORT, BROADCAST_X_SERVICE_HOST …
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
-OF_A_SERVICE = re.compile(
+OF_A_SERVICE = (
     r"(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
 LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
@@ -269,7 +269,7 @@ def _check_variables(environment: Mapping[str, str]) -> None:
     known = {option.variable.removeprefix(VARIABLE_PREFIX).lower(): option for option in OPTIONS}
     for variable in environment.keys() - {option.variable for option in OPTIONS}:
         name = variable.removeprefix(VARIABLE_PREFIX)
-        if not environment[variable] or name == variable or OF_A_SERVICE.fullmatch(name):
+        if not environment[variable] or name == variable or re.fullmatch(OF_A_SERVICE, name):
             continue
         if near := nearest(name, known):
             hint = f"did you mean {known[near].variable}?"

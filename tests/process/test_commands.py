@@ -651,3 +651,20 @@ def test_closed_standard_files_do_not_put_log_lines_into_a_pods_connection(
     assert done.returncode == 0
     assert list(three_pods.requests.values()) == [1, 1, 1]
     assert [pod.connections for pod in map(three_pods.__getitem__, range(3))] == [1, 1, 1]
+
+
+def test_a_python_without_the_dependencies_is_told_which_one_has_them(tmp_path: Path) -> None:
+    missing = "raise ModuleNotFoundError(\"No module named 'yaml'\", name='yaml')\n"
+    (tmp_path / "yaml.py").write_text(missing)
+    paths = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    done = python("check", **paths)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "python -m worker: this Python lacks the module yaml: `make demo` installs all that is "
+        "needed in .venv, so use .venv/bin/python\n"
+    )
+    for ours in ("worker.missing", "ssl"):
+        (tmp_path / "yaml.py").write_text(missing.replace("'yaml')", f"'{ours}')"))
+        done = python("check", **paths)
+        assert done.returncode == 1
+        assert done.stderr.startswith("Traceback")

@@ -436,7 +436,7 @@ def test_a_configuration_error_is_shown_with_its_line_and_without_a_table(
             "      |         ^",
             "TIME error   /broadcasts.yaml:3:3: broadcasts[0].timout: unknown key: did you mean "
             "timeout?",
-            f"TIME error   exit code 2: configuration: {name}",
+            f"TIME error   exit code 2: configuration: {name} (and 1 more)",
         ]
 
 

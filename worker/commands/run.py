@@ -125,7 +125,9 @@ class Run:
                 key=error.key or None,
                 error_message=error.message,
             )
-        return self._failure(outcome.EXIT_USAGE, f"configuration: {invalid.errors[0]}")
+        first, *others = invalid.errors
+        more = f" (and {len(others)} more)" if others else ""
+        return self._failure(outcome.EXIT_USAGE, f"configuration: {first}{more}")
 
     def _report_crash(self, error: Exception) -> dict[str, Any]:
         error_type = type(error).__name__

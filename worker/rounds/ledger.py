@@ -18,6 +18,7 @@ from worker.model import (
     BroadcastReport,
     CallError,
     CallResult,
+    Ending,
     Endpoint,
     EndpointReport,
     Outcome,
@@ -25,7 +26,7 @@ from worker.model import (
     ResolutionFailure,
     Verdict,
 )
-from worker.rounds.steps import Ask, Call, Cut, CutReason, Ending, Finish, Step, Wait, WaitReason
+from worker.rounds.steps import Ask, Call, Cut, CutReason, Finish, Step, Wait, WaitReason
 
 # A cache counts whole seconds: two answers closer than this may be one copy (RFC 1035, 3.2.1).
 TTL_ROUNDING_SECONDS = 1.0
@@ -104,6 +105,7 @@ class Ledger:
         self._broadcast = broadcast
         self._started_at = started_at
         self._deadline_at = min(started_at + broadcast.deadline_seconds, run_deadline_at)
+        self.deadline_seconds = max(self._deadline_at - started_at, 0.0)
         self._cut_at = self._deadline_at
         self._cut_reason: CutReason = "deadline"
         self._patience_ends_at = started_at + broadcast.settle_seconds
@@ -368,6 +370,7 @@ class Ledger:
             calls=self.calls,
             confirmed=self._confirmed(),
             duration_seconds=now - self._started_at,
+            ending=self._ending,
         )
 
     def _judge(self, endpoint: Endpoint, entry: Entry) -> EndpointReport:

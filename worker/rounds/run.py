@@ -82,7 +82,7 @@ class Rounds:
             request_url=broadcast.url,
             method=broadcast.method,
             concurrency=broadcast.concurrency,
-            deadline_seconds=broadcast.deadline_seconds,
+            deadline_seconds=self._schedule.ledgers[number].deadline_seconds,
         )
         self._go_on(number)
 

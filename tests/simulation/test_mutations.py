@@ -11,13 +11,13 @@ from hypothesis.errors import NoSuchExample
 
 from tests.simulation.cluster import Scenario
 from tests.simulation.test_promise import check, run, scenarios
-from worker.model import Answer, Broadcast, Endpoint, EndpointReport, Reason, Verdict
+from worker.model import Answer, Broadcast, Ending, Endpoint, EndpointReport, Reason, Verdict
 from worker.rounds import run as rounds
 from worker.rounds import schedule
 from worker.rounds.ledger import Ledger
 from worker.rounds.rules import Entry
 from worker.rounds.schedule import Schedule
-from worker.rounds.steps import Change, Cut, Ending, Step, Wait
+from worker.rounds.steps import Change, Cut, Step, Wait
 
 
 class CallsWhoLeftDns(Ledger):

@@ -15,7 +15,7 @@ from worker.options import Options
 def load(options: Options, environment: Mapping[str, str]) -> Config:
     """The selected broadcasts of all files. Raises ConfigInvalid."""
     loaded = load_files(options.config, environment)
-    return select(loaded, options.broadcast, options.tag)
+    return select(loaded, options.broadcast, options.tag, options.sources)
 
 
 def resolv_conf(options: Options) -> ResolvConf:

@@ -163,7 +163,7 @@ PODS: dict[str, tuple[Behaviour, Entry]] = {
     ),
     "switches protocols": (
         raw(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"),
-        says("status", "answered 101", status_code=101),
+        says("status", "answered 101 Switching", status_code=101),
     ),
     "breaks off in its headers": (
         raw(OK + b"X: y"),

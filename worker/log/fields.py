@@ -64,7 +64,7 @@ REASONS: dict[str, str] = {
     "all_calls_failed": "nobody acknowledged, and at least one endpoint failed",
     "some_calls_failed": "some acknowledged, and at least one endpoint failed",
     "min_pods": "fewer than `min_pods` acknowledged, though nobody failed",
-    "dns_capped": "DNS lists exactly 1,000 endpoints, the most that kube-dns lists: there may be more",
+    "dns_capped": "DNS lists exactly 1,000 endpoints, the most that kube-dns lists",
     "deadline": "the deadline passed while an endpoint was still owed a call",
     "cancelled": "a stop signal came first",
 }

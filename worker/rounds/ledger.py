@@ -24,7 +24,15 @@ from worker.model import (
     ResolutionFailure,
     Verdict,
 )
-from worker.rounds.rules import NOT_ACCEPTED, Entry, backoff_seconds, is_newer, is_retried
+from worker.rounds.rules import (
+    ASK_AGAIN_SECONDS,
+    NOT_ACCEPTED,
+    Entry,
+    backoff_seconds,
+    is_newer,
+    is_retried,
+    pause_seconds,
+)
 from worker.rounds.steps import (
     Ask,
     Booked,
@@ -40,9 +48,6 @@ from worker.rounds.steps import (
 
 # An answer without endpoints, after one with endpoints, counts when it is repeated after this long.
 EMPTY_REPEATED_SECONDS = 1.0
-# The first question after an answer: late enough to be a newer one where nothing caches.
-ASK_AGAIN_SECONDS = 1.02
-ASK_AGAIN_MAX_SECONDS = 5.0
 # A question ends at the deadline by itself. One that is later than this is not waited for.
 LATE_ANSWER_SECONDS = 0.5
 
@@ -324,9 +329,8 @@ class Ledger:
 
     def _pause(self) -> float:
         """Seconds between two questions, more as it drags on."""
-        pause = min(ASK_AGAIN_SECONDS * 2.0**self._quiet_questions, ASK_AGAIN_MAX_SECONDS)
-        self._quiet_questions = min(self._quiet_questions + 1, 10)
-        return pause
+        self._quiet_questions += 1
+        return pause_seconds(self._quiet_questions)
 
     # --- what came of it ----------------------------------------------------------------------
 

@@ -10,6 +10,9 @@ from worker.model import Answer, Broadcast, CallError, CallResult
 
 # A cache counts whole seconds: two answers closer than this may be one copy (RFC 1035, 3.2.1).
 TTL_ROUNDING_SECONDS = 1.0
+# The first question after an answer: late enough to be a newer one where nothing caches.
+ASK_AGAIN_SECONDS = 1.02
+ASK_AGAIN_MAX_SECONDS = 5.0
 RETRIED_STATUS_CODES = frozenset({408, 425, 429})
 NEVER_RETRIED: frozenset[CallError] = frozenset(
     {"redirect", "tls", "body_mismatch", "deadline", "cancelled"}
@@ -51,3 +54,8 @@ def backoff_seconds(broadcast: Broadcast, attempts: int, retry_after: float | No
     """The wait after so many failed calls; a Retry-After raises it, up to the maximum."""
     doubled = broadcast.backoff_initial_seconds * 2.0 ** min(attempts - 1, 60)
     return min(max(doubled, retry_after or 0.0), broadcast.backoff_max_seconds)
+
+
+def pause_seconds(questions: int) -> float:
+    """The wait before the next question, after so many in a row that gave nothing to do."""
+    return min(ASK_AGAIN_SECONDS * 2.0 ** min(questions - 1, 10), ASK_AGAIN_MAX_SECONDS)

@@ -24,15 +24,8 @@ from worker.model import (
     ResolutionFailure,
     Verdict,
 )
-from worker.rounds.rules import (
-    ASK_AGAIN_SECONDS,
-    NOT_ACCEPTED,
-    Entry,
-    backoff_seconds,
-    is_newer,
-    is_retried,
-    pause_seconds,
-)
+from worker.rounds import rules
+from worker.rounds.rules import Entry
 from worker.rounds.steps import (
     Ask,
     Booked,
@@ -174,14 +167,14 @@ class Ledger:
     def _may_be_called(self, entry: Entry) -> bool:
         """Whether another call is allowed and could succeed."""
         attempts_left = entry.attempts < self._broadcast.attempts
-        return attempts_left and (entry.last is None or is_retried(entry.last))
+        return attempts_left and (entry.last is None or rules.is_retried(entry.last))
 
     def _confirmed(self) -> bool:
         return (
             self._failure is None
             and self._answer is not None
             and self._baseline is not None
-            and is_newer(self._answer, self._baseline)
+            and rules.is_newer(self._answer, self._baseline)
             and not self._owed()
         )
 
@@ -243,12 +236,12 @@ class Ledger:
             newcomers += entry is None
             left -= entry is not None and entry.listed_in is previous
             self._entries[endpoint] = entry._replace(listed_in=answer) if entry else Entry(answer)
-        newer = is_newer(answer, self._baseline) if self._baseline else None
+        newer = rules.is_newer(answer, self._baseline) if self._baseline else None
         if not self._owed():
             self.first_calls_made = True
             self._baseline = self._baseline or answer
-            if previous and not is_newer(answer, previous):  # a cached copy: until it expires
-                self._ask(answer.expires_latest_at + ASK_AGAIN_SECONDS, now)
+            if previous and not rules.is_newer(answer, previous):  # a cached copy: until it expires
+                self._ask(answer.expires_latest_at + rules.ASK_AGAIN_SECONDS, now)
             else:
                 self._ask(now + self._pause(), now)
         nobody = not answer.endpoints and self._too_few()
@@ -279,12 +272,14 @@ class Ledger:
             listed_in=before.listed_in,
             attempts=before.attempts + 1,
             acknowledged=result.error_type is None,
-            reached=before.reached or result.error_type not in NOT_ACCEPTED,
+            reached=before.reached or result.error_type not in rules.NOT_ACCEPTED,
             last=result._replace(response_body=None) if result.response_body else result,
         )
         seconds = None
         if self._owes(entry):
-            seconds = backoff_seconds(self._broadcast, entry.attempts, result.retry_after_seconds)
+            seconds = rules.backoff_seconds(
+                self._broadcast, entry.attempts, result.retry_after_seconds
+            )
             entry = entry._replace(call_again_at=now + seconds)
             if self._stopped or entry.call_again_at >= self._deadline_at:
                 seconds = None  # that call will not come
@@ -330,7 +325,7 @@ class Ledger:
     def _pause(self) -> float:
         """Seconds between two questions, more as it drags on."""
         self._quiet_questions += 1
-        return pause_seconds(self._quiet_questions)
+        return rules.pause_seconds(self._quiet_questions)
 
     # --- what came of it ----------------------------------------------------------------------
 
@@ -385,7 +380,7 @@ class Ledger:
             and self._failure is None
             and answer is not None
             and bool(answer.endpoints)
-            and is_newer(answer, entry.listed_in)
+            and rules.is_newer(answer, entry.listed_in)
         )
 
     def _find_reason(self, counts: Counter[Verdict], deadline_hit: bool) -> Reason | None:

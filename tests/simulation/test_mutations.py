@@ -137,9 +137,9 @@ class LetsCallsOutlastTheGracePeriod(Ledger):
 
 class IgnoresTheConcurrency(Ledger):
     def _call_or_wait(self, now: float, room: int) -> Step:
-        self._in_flight, in_flight = min(self._in_flight, 1), self._in_flight
+        self.in_flight, in_flight = min(self.in_flight, 1), self.in_flight
         step = super()._call_or_wait(now, room)
-        self._in_flight = in_flight
+        self.in_flight = in_flight
         return step
 
 

@@ -25,7 +25,6 @@ from worker.model import (
     Verdict,
 )
 from worker.rounds import rules
-from worker.rounds.rules import Entry
 from worker.rounds.steps import (
     Ask,
     Booked,
@@ -64,7 +63,7 @@ class Ledger:
         self._patience_ends_at = started_at + broadcast.settle_seconds
         self._ask_at: float | None = started_at  # None: patience is spent
         self._asking = False
-        self._entries: dict[Endpoint, Entry] = {}
+        self._entries: dict[Endpoint, rules.Entry] = {}
         self._answer: Answer | None = None  # the last good one
         self._baseline: Answer | None = None  # what a newer answer must be newer than
         self._failure: ResolutionFailure | None = None  # of the last question
@@ -72,7 +71,6 @@ class Ledger:
         self._uncalled = False  # no calls were made from the answer yet
         self._calling = False  # a round of calls is going on, of which …
         self._todo: deque[Endpoint] = deque()  # … these are not started
-        self._in_flight = 0
         self._next_start_at = started_at  # `stagger` holds across rounds
         self._cut = False
         self._quiet_questions = 0
@@ -81,20 +79,16 @@ class Ledger:
         self.first_calls_made = False  # to all of the first answer, or there was no such answer
         self.rounds = 0
         self.calls = 0
+        self.in_flight = 0  # calls
 
     @property
     def finished(self) -> bool:
         """Whether `next_step` has said Finish."""
         return self._ending is not None
 
-    @property
-    def in_flight(self) -> int:
-        """How many calls are in flight."""
-        return self._in_flight
-
     def waits_for_room(self, now: float) -> bool:
         """Whether a call may start, if the run as a whole may start one."""
-        free = self._in_flight < self._broadcast.concurrency
+        free = self.in_flight < self._broadcast.concurrency
         return bool(self._todo) and free and now >= self._next_start_at
 
     # --- what to do ---------------------------------------------------------------------------
@@ -115,7 +109,7 @@ class Ledger:
             self._calling = True
         if self._stopped or now >= self._deadline_at:
             self._todo.clear()
-        if self._todo or self._in_flight:
+        if self._todo or self.in_flight:
             return self._call_or_wait(now, room)
         self._end_round(now)
         return self.next_step(now, room)
@@ -124,7 +118,7 @@ class Ledger:
         if now >= self._cut_at and not self._cut:
             return Cut(self._cut_reason)
         wake_at = math.inf if self._cut else self._cut_at
-        free = min(self._broadcast.concurrency - self._in_flight, len(self._todo))
+        free = min(self._broadcast.concurrency - self.in_flight, len(self._todo))
         if free > 0 and now < self._next_start_at:
             return Wait(min(self._next_start_at, wake_at), "calls")
         if min(free, room) <= 0:
@@ -160,11 +154,14 @@ class Ledger:
     def _listed(self) -> tuple[Endpoint, ...]:
         return self._answer.endpoints if self._answer else ()
 
-    def _owes(self, entry: Entry) -> bool:
-        listed = entry.listed_in is self._answer
-        return listed and not entry.acknowledged and self._may_be_called(entry)
+    def _owes(self, entry: rules.Entry) -> bool:
+        return entry.listed_in is self._answer and self._still_owes(entry)
 
-    def _may_be_called(self, entry: Entry) -> bool:
+    def _still_owes(self, entry: rules.Entry) -> bool:
+        """Whether a call to it could still come, if it is listed."""
+        return not entry.acknowledged and self._may_be_called(entry)
+
+    def _may_be_called(self, entry: rules.Entry) -> bool:
         """Whether another call is allowed and could succeed."""
         attempts_left = entry.attempts < self._broadcast.attempts
         return attempts_left and (entry.last is None or rules.is_retried(entry.last))
@@ -182,7 +179,7 @@ class Ledger:
         """Whether an endpoint that owes an acknowledgement is missing from the last answer."""
         return any(self._may_come_back(entry) for entry in self._entries.values())
 
-    def _may_come_back(self, entry: Entry) -> bool:
+    def _may_come_back(self, entry: rules.Entry) -> bool:
         """Whether it is missing, and it matters: it could be called again, or would not be gone.
 
         A pod that restarts leaves DNS, and comes back with its old cache where that is on a volume.
@@ -235,7 +232,9 @@ class Ledger:
             entry = self._entries.get(endpoint)
             newcomers += entry is None
             left -= entry is not None and entry.listed_in is previous
-            self._entries[endpoint] = entry._replace(listed_in=answer) if entry else Entry(answer)
+            self._entries[endpoint] = (
+                entry._replace(listed_in=answer) if entry else rules.Entry(answer)
+            )
         newer = rules.is_newer(answer, self._baseline) if self._baseline else None
         if not self._owed():
             self.first_calls_made = True
@@ -260,15 +259,15 @@ class Ledger:
         """Books that calls to these endpoints, of a `Call`, are in flight."""
         for _ in endpoints:
             self._todo.popleft()
-        self._in_flight += len(endpoints)
+        self.in_flight += len(endpoints)
         self._next_start_at = now + self._broadcast.stagger_seconds
 
     def record_call(self, result: CallResult, now: float) -> Booked:
         """Books what a call came to. Returns which attempt it was, and when the next will be."""
         self.calls += 1
-        self._in_flight -= 1
+        self.in_flight -= 1
         before = self._entries[result.endpoint]
-        entry = Entry(
+        entry = rules.Entry(
             listed_in=before.listed_in,
             attempts=before.attempts + 1,
             acknowledged=result.error_type is None,
@@ -349,7 +348,7 @@ class Ledger:
             ending=self._ending,
         )
 
-    def _judge(self, endpoint: Endpoint, entry: Entry) -> EndpointReport:
+    def _judge(self, endpoint: Endpoint, entry: rules.Entry) -> EndpointReport:
         verdict: Verdict = "failed"
         error_type = entry.last.error_type if entry.last else None
         listed = entry.listed_in is self._answer
@@ -364,11 +363,7 @@ class Ledger:
         left_dns = verdict == "failed" and not listed
         return EndpointReport(endpoint, verdict, entry.attempts, error_type, left_dns, entry.last)
 
-    def _still_owes(self, entry: Entry) -> bool:
-        """Whether a call to it could still have come."""
-        return not entry.acknowledged and self._may_be_called(entry)
-
-    def _is_gone(self, entry: Entry) -> bool:
+    def _is_gone(self, entry: rules.Entry) -> bool:
         """Whether it never accepted a connection, and DNS stopped listing it for good.
 
         X

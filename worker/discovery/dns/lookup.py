@@ -92,7 +92,7 @@ class Lookup:
             names = self._resolver.query(pointer, dns.rdatatype.PTR, ends_at).values
         except Fault:
             return False
-        own = {reply.qname, reply.canonical_name}
+        own = {reply.qname, *reply.aliases}
         return any(dns.name.from_text(name) in own for name in names)
 
 

@@ -29,7 +29,15 @@ CallError = Literal[
     "local",
 ]
 ResolutionError = Literal[
-    "no_pods", "not_headless", "dns_servfail", "dns_refused", "dns_timeout", "dns_truncated"
+    "no_pods",
+    "not_headless",
+    "unproven",
+    "outside_cluster",
+    "no_cluster_suffix",
+    "dns_servfail",
+    "dns_refused",
+    "dns_timeout",
+    "dns_truncated",
 ]
 Reason = (
     ResolutionError
@@ -143,6 +151,10 @@ class Answer(NamedTuple):
     A cache counts the TTL down in whole seconds. So all that is known of the time of expiry is
     that it is no earlier than `expires_earliest_at` (query sent + TTL), and no later than
     `expires_latest_at` (answer arrived + TTL) plus the second that the cache may have rounded off.
+
+    `stale`: a cache may have kept it beyond its time, by its TTL of 0 (RFC 8767) or its Extended
+    DNS Error (RFC 8914), so it is no newer than any other answer. `capped`: it lists as many
+    endpoints of a name in the cluster as kube-dns lists at most, so there may be more.
     """
 
     qname: str
@@ -151,6 +163,8 @@ class Answer(NamedTuple):
     expires_earliest_at: float
     expires_latest_at: float
     rcode: Literal["NOERROR", "NXDOMAIN"] = "NOERROR"
+    stale: bool = False
+    capped: bool = False
 
 
 class ResolutionFailure(NamedTuple):

@@ -15,6 +15,7 @@ from worker.log.setup import LEVELS, LevelName
 Command = Literal["run", "check", "plan", "schema"]
 OutputFormat = Literal["text", "json"]
 LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
+DEFAULT_RESOLV_CONF = "/etc/resolv.conf"  # the only one that may be missing
 
 COMMANDS: dict[Command, str] = {
     "run": "send the broadcasts (the default)",
@@ -110,7 +111,9 @@ GROUPS: dict[str, tuple[_Option, ...]] = {
             *("--nameserver", "HOST[:PORT]", "", "ask this one, by its IP address", (), True),
             otherwise="those of --resolv-conf",
         ),
-        _Option("--resolv-conf", "PATH", "/etc/resolv.conf", "nameservers, search list, options"),
+        _Option(
+            *("--resolv-conf", "PATH", DEFAULT_RESOLV_CONF, "nameservers, search list, options")
+        ),
     ),
     "logging": (
         _Option(

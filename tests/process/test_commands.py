@@ -257,6 +257,7 @@ def test_plan_in_json_is_one_document(run: Run, nameserver: Nameserver, tmp_path
     assert (finished.exit_code, finished.stderr) == (4, "")
     assert json.loads(finished.stdout) == {
         "errors": [],
+        "warnings": [],
         "broadcasts": [
             {
                 "name": "everything",

@@ -31,7 +31,9 @@ CallError = Literal[
 ResolutionError = Literal[
     "no_pods",
     "not_headless",
+    "unproven",
     "outside_cluster",
+    "no_cluster_suffix",
     "dns_servfail",
     "dns_refused",
     "dns_timeout",
@@ -45,7 +47,7 @@ Reason = (
 )
 Outcome = Literal["complete", "partial", "failed"]
 Verdict = Literal["acknowledged", "failed", "gone", "cancelled"]
-Ending = Literal["confirmed", "settle", "deadline", "stopped", "not_headless"]
+Ending = Literal["confirmed", "settle", "deadline", "stopped", "never_resolved"]
 IpFamily = Literal["auto", "ipv4", "ipv6"]
 
 
@@ -152,6 +154,10 @@ class Answer(NamedTuple):
     A cache counts the TTL down in whole seconds. So all that is known of the time of expiry is
     that it is no earlier than `expires_earliest_at` (query sent + TTL), and no later than
     `expires_latest_at` (answer arrived + TTL) plus the second that the cache may have rounded off.
+
+    `stale`: a cache may have kept it beyond its time, by its TTL of 0 (RFC 8767) or its Extended
+    DNS Error (RFC 8914), so it is no newer than any other answer. `capped`: it lists as many
+    endpoints of a name in the cluster as kube-dns lists at most, so there may be more.
     """
 
     qname: str
@@ -160,8 +166,8 @@ class Answer(NamedTuple):
     expires_earliest_at: float
     expires_latest_at: float
     rcode: Literal["NOERROR", "NXDOMAIN"] = "NOERROR"
-    stale: bool = False  # TTL 0, or said to be stale (RFC 8914): newer than nothing
-    capped: bool = False  # as many addresses as the server lists at most: there may be more
+    stale: bool = False
+    capped: bool = False
 
 
 class ResolutionFailure(NamedTuple):

@@ -271,6 +271,7 @@ def test_plan_in_json_is_one_document(run: Run, nameserver: Nameserver, tmp_path
     assert (finished.exit_code, finished.stderr) == (4, "")
     assert json.loads(finished.stdout) == {
         "errors": [],
+        "warnings": [],
         "broadcasts": [
             {
                 "name": "everything",
@@ -462,12 +463,21 @@ def test_a_stop_signal_ends_a_plan(tmp_path: Path, nameserver: Nameserver) -> No
     assert (finished.exit_code, finished.stdout, finished.stderr) == (143, "", "")
 
 
-def test_without_a_resolv_conf_a_name_is_tried_as_it_is(run: Run, nameserver: Nameserver) -> None:
-    nameserver.set("web", "127.0.0.1", "127.0.0.2")
-    arguments = ("--broadcast", "reload", "--resolv-conf", "/nonexistent/resolv.conf")
-    finished = run(CONFIG, *arguments, command="plan", environment=TOKEN)
-    assert finished.exit_code == 0
-    assert finished.stdout.startswith("reload: web\n  rcode: NOERROR\n  ttl: 5s\n  endpoints: 2\n")
+def test_plan_where_resolv_conf_is_not_a_pods_says_so_at_once(
+    run: Run, nameserver: Nameserver
+) -> None:
+    search = ("corp.example.com",)
+    finished = run(CONFIG, "--broadcast", "clear", command="plan", search=search, environment=TOKEN)
+    assert (finished.exit_code, finished.stderr) == (4, "")
+    assert finished.stdout == (
+        "clear: web\n"
+        "  ! error_type: no_cluster_suffix\n"
+        "  ! error_message: web: resolv.conf has no search suffix svc.ZONE, as a pod's has\n"
+        "  ! hint: this resolv.conf is not a pod's: write SERVICE.NAMESPACE.svc.ZONE in url, set "
+        "the pod's dnsPolicy to ClusterFirst (ClusterFirstWithHostNet with hostNetwork), or set "
+        "--resolv-conf\n" + REQUEST
+    )
+    assert nameserver.queries == []
 
 
 def test_schema_is_the_committed_one() -> None:

@@ -379,44 +379,6 @@ def test_more_a_records_than_fit_are_an_error_and_nobody_is_called(
     assert [three_pods[number].connections for number in range(3)] == [0, 0, 0]
 
 
-# --- a virtual address --------------------------------------------------------------------------
-
-
-def test_a_service_that_is_not_headless_is_found_out_before_the_first_call(
-    run: Run, nameserver: Nameserver, three_pods: Pods
-) -> None:
-    address = three_pods.addresses[0]
-    nameserver.set(WEB, address)
-    nameserver.set_ptr(address, WEB)
-    finished = run(config(three_pods.port))
-    message = (
-        f"{WEB} resolves to one virtual address, {address}, which leads to only one of the pods: "
-        "the Service needs clusterIP: None"
-    )
-    happened = [no_answer(1, "not_headless", message, last=True)]
-    check_log(finished, url(three_pods), happened, reason="not_headless", confirmed=False)
-    assert three_pods[0].connections == 0
-
-
-def test_a_ptr_that_never_answers_costs_a_second_and_nothing_else(
-    run: Run, nameserver: Nameserver
-) -> None:
-    with Pods(1) as pods:
-        nameserver.set(WEB, *pods.addresses)
-        nameserver.fault("silence", rdtype="PTR")
-        check_log(run(config(pods.port)), url(pods), reached(pods.endpoints))
-        assert nameserver.asked(rdtype="PTR") == 1
-        assert list(pods.requests.values()) == [1]
-
-
-def test_a_ptr_that_names_the_pod_is_no_virtual_address(run: Run, nameserver: Nameserver) -> None:
-    with Pods(1) as pods:
-        nameserver.set(WEB, *pods.addresses)
-        nameserver.set_ptr(pods.addresses[0], f"10-0-0-1.{WEB}")
-        check_log(run(config(pods.port)), url(pods), reached(pods.endpoints))
-        assert list(pods.requests.values()) == [1]
-
-
 # --- the search list ----------------------------------------------------------------------------
 
 

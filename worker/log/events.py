@@ -353,6 +353,23 @@ EVENTS: tuple[EventType, ...] = (
         of_one_broadcast=False,
     ),
     EventType(
+        "config.warning",
+        ("warning",),
+        "A part of resolv.conf cannot be used and is skipped, as the C library does.",
+        (
+            Field("config_file", "string", "the file", "/etc/resolv.conf"),
+            Field("line", "integer", "line number, from 1", 2),
+            Field(
+                "warning_message",
+                "string",
+                "the line, and what of it is skipped and why",
+                "nameserver 10.96.0.10:53: skipped 10.96.0.10:53, which is not an IP address",
+            ),
+        ),
+        lambda e: f"{e['config_file']}:{e['line']}: {e['warning_message']}",
+        of_one_broadcast=False,
+    ),
+    EventType(
         "run.crashed",
         ("error",),
         "The program has a bug. Please report it.",

@@ -343,6 +343,22 @@ HINTS: tuple[Hint, ...] = (
         "set clusterIP: None in the Service, or use a second Service that has it in url",
     ),
     Hint(
+        "unproven",
+        "has the Service clusterIP: None? if so, let DNS name its pods: CoreDNS does with "
+        "kubernetes ZONE in-addr.arpa ip6.arpa in its Corefile",
+    ),
+    Hint(
+        "outside_cluster",
+        "is there a Service of that name, and is its type not ExternalName? to call a host outside "
+        "the cluster, write its whole name with a dot at its end in url",
+    ),
+    Hint(
+        "no_cluster_suffix",
+        "this resolv.conf is not a pod's: write SERVICE.NAMESPACE.svc.ZONE in url, set the pod's "
+        "dnsPolicy to ClusterFirst (ClusterFirstWithHostNet with hostNetwork), or set "
+        "--resolv-conf",
+    ),
+    Hint(
         "dns_servfail",
         "cluster DNS is broken, not the Service: look at the pods of DNS and their logs, "
         + KUBE_DNS,

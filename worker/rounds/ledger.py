@@ -133,8 +133,8 @@ class Ledger:
         return Ask(self._deadline_at)
 
     def _find_ending(self, now: float) -> Ending | None:
-        if self._failure and self._failure.error_type == "not_headless":
-            return "not_headless"
+        if self._failure and self._failure.error_type in rules.NEVER_RESOLVED:
+            return "never_resolved"
         callable_now = self._uncalled and bool(self._owed())
         waits = self._too_few() or self._somebody_may_come_back()
         if not callable_now and self._confirmed() and not waits:
@@ -380,8 +380,8 @@ class Ledger:
 
     def _find_reason(self, counts: Counter[Verdict], deadline_hit: bool) -> Reason | None:
         """Why the broadcast is not complete, or None if it is."""
-        if self._failure and self._failure.error_type == "not_headless":
-            return "not_headless"
+        if self._failure and self._failure.error_type in rules.NEVER_RESOLVED:
+            return self._failure.error_type
         short = counts["acknowledged"] < self._broadcast.min_pods or self._answer is None
         if counts["cancelled"] or (self._ending == "stopped" and short and not counts["failed"]):
             return "cancelled"

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from worker.model import Answer, Broadcast, CallError, CallResult
+from worker.model import Answer, Broadcast, CallError, CallResult, ResolutionError
 
 # A cache counts whole seconds: two answers closer than this may be one copy (RFC 1035, 3.2.1).
 TTL_ROUNDING_SECONDS = 1.0
@@ -17,6 +17,8 @@ RETRIED_STATUS_CODES = frozenset({408, 425, 429})
 NEVER_RETRIED: frozenset[CallError] = frozenset(
     {"redirect", "tls", "body_mismatch", "deadline", "cancelled"}
 )
+# No later answer can change these: the configuration has to.
+NEVER_RESOLVED: frozenset[ResolutionError] = frozenset({"not_headless", "no_cluster_suffix"})
 NOT_ACCEPTED: frozenset[CallError] = frozenset(
     {"connect_refused", "connect_timeout", "unreachable"}
 )

@@ -13,6 +13,7 @@ from worker.model import (
     CallError,
     CallResult,
     Endpoint,
+    ResolutionError,
     ResolutionFailure,
 )
 from worker.rounds.ledger import LATE_ANSWER_SECONDS, Ledger
@@ -538,11 +539,12 @@ def test_min_pods_0_does_not_allow_broken_dns() -> None:
     assert (book.report(0).outcome, book.report(0).reason) == ("failed", "dns_servfail")
 
 
-def test_a_service_that_is_not_headless_ends_it_at_once() -> None:
+@pytest.mark.parametrize("error_type", ["not_headless", "no_cluster_suffix"])
+def test_what_no_later_answer_can_change_ends_it_at_once(error_type: ResolutionError) -> None:
     book = ledger()
-    book.record_failure(ResolutionFailure("web", "not_headless", "one address"), 0)
-    assert step(book, 0) == Finish("not_headless")
-    assert (book.report(0).outcome, book.report(0).reason) == ("failed", "not_headless")
+    book.record_failure(ResolutionFailure("web", error_type, "one address"), 0)
+    assert step(book, 0) == Finish("never_resolved")
+    assert (book.report(0).outcome, book.report(0).reason) == ("failed", error_type)
 
 
 # --- calls at once ----------------------------------------------------------------------------

@@ -26,6 +26,8 @@ IMPATIENT = "  settle: 0s\n"
 NXDOMAIN = "NXDOMAIN: no ready pods, or no such Service"
 NODATA = "NODATA: no ready pods, or no such Service"
 
+DOUBTED = "NXDOMAIN: no endpoint is listed any more, which counts when another answer says the same"
+
 
 def config(port: int, more: str = "  settle: 3s\n", host: str = "web") -> str:
     return f"- name: clear\n  url: http://{host}:{port}/\n{more}"
@@ -202,7 +204,8 @@ def test_a_service_that_vanishes_after_everybody_acknowledged_is_complete(
     nameserver.on_query = vanish
     finished = run(config(three_pods.port))
     everybody = reached(three_pods.endpoints)[:-1]
-    check_log(finished, url(three_pods), [*everybody, resolved(2, 0, left=3)])
+    nobody = [no_answer(2, "no_pods", DOUBTED), resolved(3, 0, left=3)]
+    check_log(finished, url(three_pods), [*everybody, *nobody])
     assert list(three_pods.requests.values()) == [1, 1, 1]
 
 
@@ -227,9 +230,10 @@ def test_a_service_that_vanishes_between_rounds_leaves_who_failed_failed(
             succeeded(first),
             gave_503 | {"level": "warning", "retry_in_seconds": 1.0},
             succeeded(third),
+            no_answer(2, "no_pods", DOUBTED),
             *(
-                resolved(2 + number, 0, left=3 if not number else 0)
-                for number in range(rounds(finished) - 1)
+                resolved(3 + number, 0, left=3 if not number else 0)
+                for number in range(rounds(finished) - 2)
             ),
             missed(second, "status", 1, left_dns=True),
         ],
@@ -285,7 +289,19 @@ def test_duplicate_records_and_mixed_case_are_one_endpoint(
     assert list(three_pods.requests.values()) == [1, 1, 1]
 
 
-@pytest.mark.parametrize("ttl", [0, 1, 5, 86400])
+def test_without_a_cache_ttl_0_is_not_confirmed(
+    run: Run, nameserver: Nameserver, three_pods: Pods
+) -> None:
+    """A cache that cannot reach its upstream serves old copies so (RFC 8767)."""
+    nameserver.set(WEB, *three_pods.addresses, ttl=0)
+    finished = run(config(three_pods.port))
+    ended = finished.only("broadcast.finished")
+    assert (ended["outcome"], ended["confirmed"], ended["level"]) == ("complete", False, "warning")
+    assert not any(entry.get("newer") for entry in finished.events("endpoints.resolved"))
+    assert list(three_pods.requests.values()) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("ttl", [1, 5, 86400])
 def test_without_a_cache_any_ttl_is_confirmed(
     ttl: int, run: Run, nameserver: Nameserver, three_pods: Pods
 ) -> None:

@@ -216,9 +216,8 @@ class Ledger:
         if not answer.endpoints and self._entries:
             self._empty_since = now if self._empty_since is None else self._empty_since
             if now - self._empty_since < EMPTY_REPEATED_SECONDS:
-                message = "no endpoints any more, which counts when another answer says the same"
-                self.record_failure(ResolutionFailure(answer.qname, "no_pods", message), now)
-                return Change(0, 0, 0, None, nobody=True)
+                self.record_failure(ResolutionFailure(answer.qname, "no_pods", "doubted"), now)
+                return Change(0, 0, 0, None, nobody=True, doubted=True)
         else:
             self._empty_since = None
         self.rounds += 1

@@ -22,6 +22,9 @@ from worker.rounds.steps import Ask, Booked, Call, Cut, Finish, Wait
 from worker.rounds.world import Answered, Message, World
 from worker.stop import StopSignal
 
+NOBODY = "no ready pods, or no such Service"
+NOBODY_ANY_MORE = "no endpoint is listed any more, which counts when another answer says the same"
+
 
 class Rounds:
     """All broadcasts of a run, from `broadcast.started` to `broadcast.finished` of each.
@@ -187,7 +190,7 @@ class Rounds:
                 )
                 return
             records = "NXDOMAIN" if outcome.rcode == "NXDOMAIN" else "NODATA"
-            text = f"{records}: no ready pods, or no such Service"
+            text = f"{records}: {NOBODY_ANY_MORE if change.doubted else NOBODY}"
             failure = ResolutionFailure(outcome.qname, "no_pods", text)
         over = isinstance(ledger.next_step(now, room=0), Finish)
         write = log.error if over else log.warning

@@ -57,6 +57,7 @@ class Change(NamedTuple):
     left: int
     newer: bool | None
     nobody: bool  # nobody is listed where somebody should be
+    doubted: bool = False  # so that it changes nothing, unless another answer says the same
 
 
 class Booked(NamedTuple):

@@ -378,7 +378,8 @@ def test_one_empty_answer_changes_nothing() -> None:
     book = ledger()
     book.record_answer(answer(0, 1, 2), 0)
     call(book, 0, result(1), result(2, "connect_refused"))
-    assert book.record_answer(answer(1.1), 1.1) == Change(0, 0, 0, None, nobody=True)
+    doubted = Change(0, 0, 0, None, nobody=True, doubted=True)
+    assert book.record_answer(answer(1.1), 1.1) == doubted
     assert waiting(book, 1.1) == (1.02, "no_answer")
     book.record_answer(answer(2.2, 1, 2), 2.2)
     call(book, 2.2, result(2))

@@ -46,8 +46,9 @@ def doubt(
     """
     names = (reply.qname, *reply.aliases)
     services = [name for name in names if is_service(name, zone)]
-    if not services or is_pod(names[-1], zone):
-        return None  # the name of one host, whatever it is
+    host = is_pod(names[-1], zone) or not names[-1].is_subdomain(zone)
+    if host or not services:
+        return None  # no Service's name, whatever it is
     address, service = reply.values[0], services[-1]
     qname = text(reply.qname)
     findings = _Findings(query)

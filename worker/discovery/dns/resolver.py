@@ -228,12 +228,14 @@ def _read(exchange: _Exchange, query: dns.message.QueryMessage, server: Nameserv
     if not query.is_response(response) or not isinstance(response, dns.message.QueryMessage):
         raise Fault("dns_servfail", f"{server} answered a different question")
     chain = response.resolve_chaining()
-    ttl_seconds, says_ttl = chain.minimum_ttl, True
+    ttl_seconds = chain.minimum_ttl
+    stale = ttl_seconds == 0 or _says_stale(response)
     if not chain.answer:
         authority = {rrset.rdtype for rrset in response.authority}
-        says_ttl = dns.rdatatype.SOA in authority
         if not chain.cnames:
             _check_negative(response, authority, server)
+        if dns.rdatatype.SOA not in authority:
+            ttl_seconds = 0  # without a SOA, it must not be cached (RFC 2308, 5)
     question = query.question[0]
     # Not to_text(): for 4,000 records it takes about a twentieth of the whole question.
     named = question.rdtype in (dns.rdatatype.PTR, dns.rdatatype.SRV)
@@ -244,9 +246,8 @@ def _read(exchange: _Exchange, query: dns.message.QueryMessage, server: Nameserv
         aliases=tuple(cname[0].target for cname in chain.cnames),
         exists=rcode == dns.rcode.NOERROR,
         values=tuple(str(getattr(rdata, field)) for rdata in chain.answer or ()),
-        # Without a SOA, a negative answer must not be cached (RFC 2308, 5).
-        ttl_seconds=ttl_seconds if says_ttl else 0,
-        stale=(says_ttl and ttl_seconds == 0) or _says_stale(response),
+        ttl_seconds=ttl_seconds,
+        stale=stale,
         sent_at=exchange.sent_at,
         arrived_at=exchange.arrived_at,
     )

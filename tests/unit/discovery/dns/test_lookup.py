@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 
+import dns.name
 import pytest
 
-from tests.loopback.nameserver import Nameserver
+from tests.loopback.nameserver import Nameserver, Query
 from worker.discovery.dns.lookup import Lookup
+from worker.discovery.dns.proof import is_service
 from worker.discovery.dns.resolvconf import Nameserver as Server
 from worker.discovery.dns.resolvconf import ResolvConf
 from worker.model import Answer, Endpoint, ResolutionFailure
@@ -95,7 +97,10 @@ def test_an_answer_with_a_ttl_of_0_is_stale(ttl: int, stale: bool, nameserver: N
 
 
 def test_nobody_is_stale_if_it_is_so_of_one_name(nameserver: Nameserver) -> None:
-    nameserver.negative_ttl_seconds = 0
+    def be_stale_about_web(query: Query) -> None:
+        nameserver.extended_error = 19 if query.qname == WEB else None
+
+    nameserver.on_query = be_stale_about_web
     answer = ask(lookup(nameserver, "web", CLUSTER))
     assert isinstance(answer, Answer)
     assert (answer.endpoints, answer.stale) == ((), True)
@@ -209,11 +214,38 @@ def test_a_name_that_is_no_services_needs_no_proof(name: str, nameserver: Namese
     assert nameserver.asked(rdtype="PTR") == nameserver.asked(rdtype="SRV") == 0
 
 
+def test_a_record_that_leads_elsewhere_proves_nothing(nameserver: Nameserver) -> None:
+    nameserver.shows_pods = False
+    nameserver.set(WEB, "127.0.0.1")
+    nameserver.set(f"127-0-0-1.{WEB}", "127.0.0.2")
+    failure = ask(lookup(nameserver, "web", CLUSTER))
+    assert isinstance(failure, ResolutionFailure)
+    assert failure.error_type == "unproven"
+    assert failure.error_message.endswith(f"A 127-0-0-1.{WEB}: 127.0.0.2")
+
+
+def test_the_case_of_a_services_name_does_not_matter() -> None:
+    zone = dns.name.from_text("cluster.local")
+    assert is_service(dns.name.from_text("Web.Shop.SVC.Cluster.Local"), zone)
+
+
 def test_an_alias_of_a_pods_own_name_needs_no_proof(nameserver: Nameserver) -> None:
     nameserver.shows_pods = False
     nameserver.set_cname(WEB, f"web-0.{WEB}")
     nameserver.set(f"web-0.{WEB}", "127.0.0.1")
     assert addresses(ask(lookup(nameserver, "web", CLUSTER))) == ["127.0.0.1"]
+
+
+def test_where_an_alias_may_lead_out_of_the_cluster_nothing_is_proved_there(
+    nameserver: Nameserver,
+) -> None:
+    nameserver.shows_pods = False
+    nameserver.set_cname(WEB, "web.corp.example")
+    nameserver.set("web.corp.example", "127.0.0.1")
+    assert addresses(ask(lookup(nameserver, f"{WEB}.", CLUSTER))) == ["127.0.0.1"]
+    failure = ask(lookup(nameserver, WEB, CLUSTER))
+    assert isinstance(failure, ResolutionFailure)
+    assert failure.error_type == "outside_cluster"
 
 
 def test_an_alias_of_another_service_is_proved_by_that_services_records(
@@ -300,6 +332,11 @@ def test_a_whole_name_in_no_cluster_is_not_known_to_have_no_pods(nameserver: Nam
     failure = ask(asked)
     assert isinstance(failure, ResolutionFailure)
     assert NO_SUFFIX not in failure.error_message
+
+
+def test_a_whole_name_in_no_cluster_may_be_found(nameserver: Nameserver) -> None:
+    nameserver.set(WEB, "127.0.0.1", "127.0.0.2")
+    assert addresses(ask(lookup(nameserver, WEB))) == ["127.0.0.1", "127.0.0.2"]
 
 
 def test_a_nameserver_that_was_chosen_knows_the_cluster(nameserver: Nameserver) -> None:

@@ -95,6 +95,12 @@ def test_another_id_over_udp_is_ignored(nameserver: Nameserver) -> None:
     check_fault(resolver(server_of(nameserver)), "dns_timeout", message, seconds=0.2)
 
 
+def test_a_query_that_comes_back_over_udp_is_ignored(nameserver: Nameserver) -> None:
+    nameserver.mangle = lambda wire: wire[:2] + bytes([wire[2] & 0x7F]) + wire[3:]
+    message = f"{nameserver} did not answer in time"
+    check_fault(resolver(server_of(nameserver)), "dns_timeout", message, seconds=0.2)
+
+
 def test_another_id_over_tcp_is_the_answer_to_a_different_question(
     nameserver: Nameserver,
 ) -> None:
@@ -186,16 +192,20 @@ def test_an_answer_about_something_else_does_not_say_nobody(
     check_fault(resolver(server_of(nameserver)), "dns_servfail", message.format(nameserver))
 
 
-@pytest.mark.parametrize("soa", [True, False])
-def test_nxdomain_says_nobody_even_with_the_zones_servers_in_it(
-    soa: bool, nameserver: Nameserver
+@pytest.mark.parametrize(
+    ("absence", "soa"), [("NXDOMAIN", True), ("NXDOMAIN", False), ("NODATA", True)]
+)
+def test_a_negative_answer_may_name_the_zones_servers(
+    absence: str, soa: bool, nameserver: Nameserver
 ) -> None:
-    """RFC 2308, 2.1: types 1 and 4 of a negative answer."""
+    """RFC 2308, 2.1 and 2.2: types 1 and 4 of NXDOMAIN, and type 1 of NODATA."""
     nameserver.negative_ttl_seconds = 5 if soa else None
     nameserver.remove("web.example")
+    if absence == "NODATA":
+        nameserver.set("web.example")
     nameserver.refers = True
     reply = ask(resolver(server_of(nameserver)))
-    assert (reply.absence, reply.values) == ("NXDOMAIN", ())
+    assert (reply.absence, reply.values) == (absence, ())
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,7 @@ def test_a_service_that_vanishes_between_rounds_leaves_who_failed_failed(
             no_answer(2, "no_pods", DOUBTED),
             *(
                 resolved(3 + number, 0, left=3 if not number else 0)
-                for number in range(rounds(finished) - 2)
+                for number in range(rounds(finished) - 1)
             ),
             missed(second, "status", 1, left_dns=True),
         ],

@@ -14,14 +14,29 @@ def _open_standard_files() -> None:
     os.close(descriptor)
 
 
+def _explain_missing_module(error: ModuleNotFoundError) -> int:
+    """Says which Python to use if this one lacks a dependency. Returns exit code 2."""
+    package = (error.name or "").partition(".")[0]
+    if package == "worker" or package in sys.stdlib_module_names:
+        raise error
+    print(  # noqa: T201
+        f"python -m worker: this Python lacks the module {package}: `make demo` installs all that "
+        "is needed in .venv, so use .venv/bin/python",
+        file=sys.stderr,
+    )
+    return 2
+
+
 def main() -> int:
     _open_standard_files()
     stop = Stop()
     stop.install()
     # What follows takes a tenth of a second, in which a signal may arrive.
     gc.disable()  # of what is imported, nothing is garbage
-    from worker import cli
-
+    try:
+        from worker import cli
+    except ModuleNotFoundError as error:
+        return _explain_missing_module(error)
     gc.freeze()
     gc.enable()
     return cli.main(sys.argv[1:], os.environ, stop)

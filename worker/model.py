@@ -45,6 +45,7 @@ Reason = (
 )
 Outcome = Literal["complete", "partial", "failed"]
 Verdict = Literal["acknowledged", "failed", "gone", "cancelled"]
+Ending = Literal["confirmed", "settle", "deadline", "stopped", "not_headless"]
 IpFamily = Literal["auto", "ipv4", "ipv6"]
 
 
@@ -214,7 +215,10 @@ class EndpointReport(NamedTuple):
 
 
 class BroadcastReport(NamedTuple):
-    """What one broadcast came to. seen = acknowledged + failed + gone + cancelled."""
+    """What one broadcast came to. seen = acknowledged + failed + gone + cancelled.
+
+    `ending` is what ended it; None if it was not carried out.
+    """
 
     name: str
     outcome: Outcome
@@ -224,6 +228,7 @@ class BroadcastReport(NamedTuple):
     calls: int
     confirmed: bool
     duration_seconds: float
+    ending: Ending | None = None
 
     def count_of(self, verdict: Verdict) -> int:
         return sum(report.verdict == verdict for report in self.endpoints)

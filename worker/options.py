@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, NoReturn, cast, get_args
+from typing import Any, Literal, NamedTuple, NoReturn, cast, get_args
 
 from worker import __version__
-from worker.config.values import parse_duration
+from worker.config.values import hint_for_duration, nearest, parse_duration
 from worker.discovery.dns.resolvconf import DNS_PORT, Nameserver
 from worker.log.formats import LogFormat
 from worker.log.setup import LEVELS, LevelName
 
 Command = Literal["run", "check", "plan", "schema"]
 OutputFormat = Literal["text", "json"]
+VARIABLE_PREFIX = "BROADCAST_"
+# For a Service called broadcast-x, the kubelet defines BROADCAST_X_PORT, BROADCAST_X_SERVICE_HOST …
+# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+OF_A_SERVICE = (
+    r"(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
 LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
 DEFAULT_RESOLV_CONF = "/etc/resolv.conf"  # the only one that may be missing
 
@@ -52,7 +59,7 @@ class UsageError(Exception):
 
 
 class Options(NamedTuple):
-    """What the command line asks for."""
+    """What the command line asks for. `sources`: the option or variable that each flag is from."""
 
     command: Command
     config: tuple[str, ...]
@@ -67,6 +74,7 @@ class Options(NamedTuple):
     resolv_conf: str
     termination_log: str
     output: OutputFormat
+    sources: Mapping[str, str]
 
 
 class _Option(NamedTuple):
@@ -82,13 +90,14 @@ class _Option(NamedTuple):
 
     @property
     def variable(self) -> str:
-        return "BROADCAST_" + self.flag.removeprefix("--").replace("-", "_").upper()
+        return VARIABLE_PREFIX + self.flag.removeprefix("--").replace("-", "_").upper()
 
     @property
     def whole_help(self) -> str:
         repeatable = "; repeatable" * self.repeatable
         default = self.default or self.otherwise
-        return f"{self.help}{repeatable}\ndefault {default}, ${self.variable}"
+        values = "" if self.metavar else f" ({' or '.join(self.choices)})"
+        return f"{self.help}{repeatable}\ndefault {default}, ${self.variable}{values}"
 
 
 GROUPS: dict[str, tuple[_Option, ...]] = {
@@ -108,7 +117,7 @@ GROUPS: dict[str, tuple[_Option, ...]] = {
     ),
     "DNS": (
         _Option(
-            *("--nameserver", "HOST[:PORT]", "", "ask this one, by its IP address", (), True),
+            *("--nameserver", "ADDRESS[:PORT]", "", "ask this nameserver", (), True),
             otherwise="those of --resolv-conf",
         ),
         _Option(
@@ -117,14 +126,14 @@ GROUPS: dict[str, tuple[_Option, ...]] = {
     ),
     "logging": (
         _Option(
-            *("--log-format", "FORMAT", "", "json; console, the default on a terminal; gcp or ecs"),
+            *("--log-format", "FORMAT", "", "json, console, gcp or ecs"),
             choices=LOG_FORMATS,
-            otherwise="json",
+            otherwise="json (console on a terminal)",
         ),
         _Option("--log-level", "LEVEL", "info", "info, warning or error", tuple(LEVELS)),
         _Option(
             *("--termination-log", "PATH", "/dev/termination-log"),
-            help="the summary goes there, too, if it exists",
+            help="also write the summary to this file, if it exists",
         ),
     ),
     "check and plan": (
@@ -144,19 +153,22 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
     """Raises UsageError; SystemExit after --help and --version."""
-    given = vars(_parser().parse_args(arguments))
+    given = _given(arguments)
+    _check_variables(environment)
+    sources = _sources(given, environment)
     values = {option.flag: _values(option, given[option.flag], environment) for option in OPTIONS}
     for option in OPTIONS:
         for value in values[option.flag]:
             if option.choices and value not in option.choices:
-                expected = " or ".join(option.choices)
-                raise UsageError(f"{option.flag} {value}: expected {expected}")
+                *others, last = option.choices
+                expected = f"expected {', '.join(others)} or {last}, got {value}"
+                raise UsageError(f"{sources[option.flag]}: {expected}")
     if given["--output"] and given["command"] not in {"check", "plan"}:
         raise UsageError(f"--output is for check and plan, not for {given['command']}")
     one = {flag: found[-1] if found else "" for flag, found in values.items()}
-    seconds = {flag: _seconds(flag, one[flag]) for flag in ("--grace", "--deadline")}
+    seconds = {flag: _seconds(sources[flag], one[flag]) for flag in ("--grace", "--deadline")}
     if seconds["--deadline"] == 0.0:
-        raise UsageError("--deadline: expected a duration greater than zero")
+        raise UsageError(f"{sources['--deadline']}: expected a duration greater than zero")
     return Options(
         command=given["command"],
         config=values["--config"],
@@ -167,10 +179,13 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
         grace_seconds=seconds["--grace"] or 0.0,
         log_format=cast("LogFormat", one["--log-format"]) if one["--log-format"] else None,
         log_level=cast("LevelName", one["--log-level"]),
-        nameservers=tuple(_nameserver(value) for value in values["--nameserver"]),
+        nameservers=tuple(
+            _nameserver(sources["--nameserver"], value) for value in values["--nameserver"]
+        ),
         resolv_conf=one["--resolv-conf"],
         termination_log=one["--termination-log"],
         output=cast("OutputFormat", one["--output"]),
+        sources=sources,
     )
 
 
@@ -192,14 +207,12 @@ def _parser() -> argparse.ArgumentParser:
         usage=f"%(prog)s [{'|'.join(COMMANDS)}] [OPTION]...",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawTextHelpFormatter,
+        formatter_class=lambda prog: argparse.RawTextHelpFormatter(prog, max_help_position=20),
         allow_abbrev=False,
         add_help=False,
     )
     # What it is for stands in the description.
-    parser.add_argument(
-        "command", nargs="?", choices=COMMANDS, default="run", help=argparse.SUPPRESS
-    )
+    parser.add_argument("command", nargs="?", default="run", help=argparse.SUPPRESS)
     for title, options in GROUPS.items():
         group = parser.add_argument_group(title)
         for option in options:
@@ -230,6 +243,52 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _given(arguments: Sequence[str]) -> dict[str, Any]:
+    """The command, and the value of each option that is on the command line, else None."""
+    for argument in arguments:
+        flag, sign, _ = argument.partition("=")
+        if sign and any(flag == option.flag and not option.metavar for option in OPTIONS):
+            raise UsageError(f"{flag} takes no value")
+    known, others = _parser().parse_known_args(arguments)
+    for argument in others:
+        if argument.startswith("-"):
+            flag = argument.partition("=")[0]
+            near = nearest(flag, [option.flag for option in OPTIONS])
+            raise UsageError(f"unknown option {flag}{near and f': did you mean {near}?'}")
+    given = vars(known)
+    unexpected = others if given["command"] in COMMANDS else [given["command"]]
+    for argument in unexpected:
+        hint = f"the commands are {', '.join(COMMANDS)}"
+        if near := nearest(argument, COMMANDS):
+            hint = f"did you mean {near}?"
+        elif argument.endswith((".yaml", ".yml")):
+            hint = f"give it as --config {argument}"
+        raise UsageError(f"unexpected argument {argument}: {hint}")
+    return given
+
+
+def _check_variables(environment: Mapping[str, str]) -> None:
+    """Raises UsageError for a variable that is spelled nearly like that of an option."""
+    known = {option.variable.removeprefix(VARIABLE_PREFIX).lower(): option for option in OPTIONS}
+    for variable in environment.keys() - {option.variable for option in OPTIONS}:
+        name = variable.removeprefix(VARIABLE_PREFIX)
+        if not environment[variable] or name == variable or re.fullmatch(OF_A_SERVICE, name):
+            continue
+        if near := nearest(name, known):
+            hint = f"did you mean {known[near].variable}?"
+            raise UsageError(f"unknown environment variable {variable}: {hint}")
+
+
+def _sources(given: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
+    """What to call each option in an error: by its variable if that is where its value is from."""
+    return {
+        option.flag: option.variable
+        if given[option.flag] is None and environment.get(option.variable)
+        else option.flag
+        for option in OPTIONS
+    }
+
+
 def _values(
     option: _Option, given: str | list[str] | None, environment: Mapping[str, str]
 ) -> tuple[str, ...]:
@@ -242,16 +301,16 @@ def _values(
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _seconds(flag: str, text: str) -> float | None:
+def _seconds(source: str, text: str) -> float | None:
     """A duration in seconds, or None where the option is not given."""
     try:
         return parse_duration(text) if text else None
     except ValueError as error:
-        raise UsageError(f"{flag}: {error}") from None
+        raise UsageError(f"{source}: {error}{hint_for_duration(text)}") from None
 
 
-def _nameserver(text: str) -> Nameserver:
-    """HOST or HOST:PORT, an IPv6 address with a port in brackets."""
+def _nameserver(source: str, text: str) -> Nameserver:
+    """ADDRESS or ADDRESS:PORT, an IPv6 address with a port in brackets."""
     from ipaddress import ip_address  # 5 ms, and few runs name a server
 
     address, port = text, str(DNS_PORT)
@@ -266,5 +325,5 @@ def _nameserver(text: str) -> Nameserver:
     except ValueError:
         number = 0
     if not 0 < number < 65536:
-        raise UsageError(f"--nameserver {text}: expected an IP address, or ADDRESS:PORT")
+        raise UsageError(f"{source}: expected an IP address, or ADDRESS:PORT, got {text}")
     return Nameserver(address, number)

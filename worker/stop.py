@@ -1,7 +1,7 @@
 """SIGTERM and SIGINT, as the rest of the program sees them.
 
-Imported before anything heavy, so that a signal is never lost. The handler posts to the mailbox of
-the main thread and does nothing else; what stopping means is decided in `rounds`.
+Imported before anything heavy, so that a signal is never lost. What stopping means is decided in
+`rounds`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from types import FrameType
 from typing import Any, NamedTuple
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -27,24 +26,26 @@ class StopSignal(NamedTuple):
 
 
 class Stop:
-    """The stop signals so far, and the main thread's mailbox, which they and all results reach.
-
-    SimpleQueue is the queue that a signal handler may put to:
-    https://docs.python.org/3/library/queue.html#queue.SimpleQueue.put
-    """
+    """The stop signals so far, and the main thread's mailbox, which they and all results reach."""
 
     def __init__(self) -> None:
         self.signals: list[int] = []
         self.mailbox: SimpleQueue[Sequence[Any]] = SimpleQueue()
 
     def install(self) -> None:
-        """Takes SIGTERM and SIGINT over."""
-        for number in STOP_SIGNALS:
-            signal.signal(number, self._handle)
+        """Takes SIGTERM and SIGINT over, before any other thread starts.
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        self.signals.append(number)
-        self.mailbox.put([StopSignal(number)])
+        A thread waits for them and posts each to the mailbox. A handler would not do: one that runs
+        just before the main thread falls asleep on its mailbox does not wake it.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # in all threads that follow, too
+        start_thread(self._wait)
+
+    def _wait(self) -> None:
+        while True:
+            number = signal.sigwait(STOP_SIGNALS)
+            self.signals.append(number)
+            self.mailbox.put([StopSignal(number)])
 
     @property
     def requested(self) -> bool:
@@ -53,14 +54,7 @@ class Stop:
 
 
 def start_thread(target: Callable[[], None]) -> threading.Thread:
-    """Starts a daemon thread: one that the end of the program does not wait for.
-
-    It takes no stop signal, so that each reaches the main thread, and ends its wait, at once.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        thread = threading.Thread(target=target, daemon=True)
-        thread.start()
-        return thread
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    """Starts a daemon thread: one that the end of the program does not wait for."""
+    thread = threading.Thread(target=target, daemon=True)
+    thread.start()
+    return thread

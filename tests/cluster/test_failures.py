@@ -122,7 +122,7 @@ def test_a_service_with_a_cluster_ip_is_not_headless_and_nobody_is_called(
     finished, message = failed_once(example, "cluster-ip", 4)
     ended = finished.only("broadcast.finished")
     assert (ended["outcome"], ended["reason"]) == ("failed", "not_headless")
-    assert ended["hint"].startswith("give the Service clusterIP: None")
+    assert ended["hint"].startswith("set clusterIP: None in the Service")
     assert example.recorded(message["run_id"]) == {}
 
 

@@ -7,7 +7,9 @@ from queue import SimpleQueue
 
 from tests.loopback.serving import HANG_SECONDS
 from worker.calls.loop import Call, Ended, Loop
-from worker.model import CallResult
+from worker.model import CallResult, Endpoint
+
+NOTHING = CallResult(Endpoint("", 0), "", 0.0)
 
 _arrived: SimpleQueue[list[Ended]] = SimpleQueue()
 
@@ -20,13 +22,19 @@ def loop() -> Loop:
 
 def make(call: Call) -> CallResult:
     """Starts the call, and returns what came of it."""
-    start(call)
+    loop().start(0, [call])
     return ended()
 
 
 def start(call: Call, number: int = 0) -> None:
-    """Starts the call, as one of the broadcast of this number."""
-    loop().start(number, [call])
+    """Starts the call, as one of the broadcast of this number. Returns when it waits."""
+    loop().start(number, [call, _nothing()])
+    assert ended() is NOTHING
+
+
+async def _nothing() -> CallResult:
+    """A call that is over at once, behind one that is not."""
+    return NOTHING
 
 
 def ended() -> CallResult:

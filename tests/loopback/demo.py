@@ -26,7 +26,7 @@ INTRODUCTION = f"""\
 Five pods of web-server-headless, port {PORT}, on loopback:
   {FLAKY} answers 503 to its first request,
   {LATE} becomes ready late: DNS lists it from the second answer on,
-  {DYING} has died: it refuses connections, and DNS lists it twice more.
+  {DYING} has died: it refuses connections, and DNS still lists it in its first two answers.
 
 $ python -m worker --config {CONFIG}
 """

@@ -20,7 +20,7 @@ import trustme
 from tests.events import judge
 from tests.loopback.nameserver import FaultKind, Nameserver
 from tests.loopback.pods import Pods, reply
-from tests.loopback.program import BARE_ENVIRONMENT, ROOT, Worker
+from tests.loopback.program import BARE_ENVIRONMENT, ROOT, Worker, command_line
 from tests.process.conftest import Run
 from worker import __version__
 
@@ -50,7 +50,7 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     return done
 
 
-def understood(name: str, path: str, auth: str, deadline: int, tags: str) -> str:
+def understood(name: str, path: str, auth: str, deadline: str, tags: str) -> str:
     """What check says of a broadcast with the default of every other key."""
     return (
         f"{name}: POST http://web:8080/{path}\n"
@@ -63,18 +63,18 @@ def understood(name: str, path: str, auth: str, deadline: int, tags: str) -> str
         "  expect.status: 2xx\n"
         "  expect.body_contains: none\n"
         "  concurrency: 16\n"
-        "  stagger: 0 s\n"
-        "  connect_timeout: 2 s\n"
-        "  timeout: 10 s\n"
+        "  stagger: 0s\n"
+        "  connect_timeout: 2s\n"
+        "  timeout: 10s\n"
         "  attempts: 5\n"
-        "  backoff.initial: 1 s\n"
-        "  backoff.max: 15 s\n"
-        "  settle: 40 s\n"
-        f"  deadline: {deadline} s\n"
+        "  backoff.initial: 1s\n"
+        "  backoff.max: 15s\n"
+        "  settle: 40s\n"
+        f"  deadline: {deadline}\n"
         "  min_pods: 1\n"
-        "  log_response: no\n"
+        "  log_response: false\n"
         f"  tags: {tags}\n"
-        f"  longest: {deadline} s\n"
+        f"  longest: {deadline}\n"
     )
 
 
@@ -84,11 +84,23 @@ def test_check_says_what_it_understood_and_how_long_a_run_can_take(
     finished = run(CONFIG, command="check", environment=TOKEN)
     assert (finished.exit_code, finished.stderr) == (0, "")
     assert finished.stdout == (
-        f"{understood('clear', 'clear-caches', 'bearer', 300, 'nightly')}\n"
-        f"{understood('reload', 'reload', 'none', 60, 'none')}\n"
-        "2 broadcasts; a run takes at most 360 s\n"
+        f"{understood('clear', 'clear-caches', 'bearer', '5m', 'nightly')}\n"
+        f"{understood('reload', 'reload', 'none', '1m', 'none')}\n"
+        "2 broadcasts; a run takes at most 6m\n"
     )
     assert nameserver.queries == []
+
+
+@pytest.mark.parametrize(("deadline", "longest"), [("90s", 90.0), ("1h", 360.0)])
+def test_check_heeds_the_deadline_of_the_run(deadline: str, longest: float, run: Run) -> None:
+    arguments = ("--output", "json", "--deadline", deadline)
+    given = run(CONFIG, *arguments, command="check", environment=TOKEN)
+    environment = TOKEN | {"BROADCAST_DEADLINE": deadline, "BROADCAST_OUTPUT": "json"}
+    from_environment = run(CONFIG, command="check", environment=environment)
+    for finished in (given, from_environment):
+        document = json.loads(finished.stdout)
+        assert document["longest_seconds"] == longest
+        assert [each["longest_seconds"] for each in document["broadcasts"]] == [300.0, 60.0]
 
 
 EVERYTHING = """\
@@ -102,6 +114,7 @@ EVERYTHING = """\
   expect: {status: [404, 3xx, 2xx], body_contains: "ok\\e[31m"}
   concurrency: 1
   stagger: 250ms
+  settle: 500us
   backoff: {initial: 100ms, max: 2s}
   min_pods: 2
   tags: [a, b]
@@ -138,7 +151,7 @@ def test_check_in_json_is_one_document_with_every_key(run: Run, tmp_path: Path) 
                 "timeout_seconds": 10.0,
                 "attempts": 5,
                 "backoff": {"initial_seconds": 0.1, "max_seconds": 2.0},
-                "settle_seconds": 40.0,
+                "settle_seconds": 0.0005,
                 "deadline_seconds": 300.0,
                 "min_pods": 2,
                 "log_response": False,
@@ -157,16 +170,17 @@ def test_check_in_json_is_one_document_with_every_key(run: Run, tmp_path: Path) 
         "  body_bytes: 17",
         "  auth: basic",
         "  tls.server_name: shop.example",
-        "  tls.verified: no",
+        "  tls.verified: false",
         "  tls.ca_file: none",
         f"  tls.cert_file: {tmp_path}/client.pem",
         "  expect.status: 2xx, 3xx, 404",
         "  expect.body_contains: ok\\x1b[31m",
-        "  stagger: 0.25 s",
-        "  backoff.initial: 0.1 s",
+        "  stagger: 250ms",
+        "  settle: 500us",
+        "  backoff.initial: 100ms",
         "  min_pods: 2",
         "  tags: a, b",
-        "1 broadcast; a run takes at most 300 s",
+        "1 broadcast; a run takes at most 5m",
     } <= set(lines)
 
 
@@ -239,7 +253,7 @@ def test_plan_prints_the_exact_request_with_secrets_masked_and_calls_nobody(
         assert finished.stdout == (
             "clear: web.default.svc.cluster.local\n"
             "  rcode: NOERROR\n"
-            "  ttl: 5 s\n"
+            "  ttl: 5s\n"
             "  endpoints: 2\n"
             f"    {first}:8080\n"
             f"    {second}:8080\n" + REQUEST
@@ -334,7 +348,7 @@ def test_plan_of_https_says_whom_it_would_trust(run: Run, nameserver: Nameserver
     assert finished.stdout.splitlines()[4:9] == [
         "    127.0.0.1:8443",
         "  tls.server_name: web",
-        "  tls.verified: yes",
+        "  tls.verified: true",
         "  tls.ca_file: none (the system trust store)",
         "  tls.cert_file: none",
     ]
@@ -409,7 +423,7 @@ def test_plan_of_a_service_that_is_not_there_or_not_headless_is_exit_4(
     assert nobody.stdout == (
         f"clear: {name}\n"
         "  rcode: NOERROR\n"
-        "  ttl: 5 s\n"
+        "  ttl: 5s\n"
         "  endpoints: 0\n"
         "  ! error_type: no_pods\n"
         "  ! error_message: NODATA: no ready pods, or no such Service\n"
@@ -475,7 +489,7 @@ def test_schema_is_the_committed_one() -> None:
 def test_a_broadcast_is_selected_by_name_or_tag(run: Run) -> None:
     for selection in (("--broadcast", "clear"), ("--tag", "nightly")):
         finished = run(CONFIG, *selection, command="check", environment=TOKEN)
-        assert finished.stdout.splitlines()[-1] == "1 broadcast; a run takes at most 300 s"
+        assert finished.stdout.splitlines()[-1] == "1 broadcast; a run takes at most 5m"
 
 
 @pytest.mark.parametrize("selection", [("--broadcast", "cleer"), ("--tag", "weekly")])
@@ -488,15 +502,18 @@ def test_a_selection_that_matches_nothing_is_exit_2(
     assert invalid["key"] == selection[0]
     assert finished.entries[-1]["event"] == "run.finished"
     assert nameserver.queries == []
+    variable = f"BROADCAST_{selection[0].removeprefix('--').upper()}"
+    finished = run(CONFIG, environment=TOKEN | {variable: selection[1]})
+    assert finished.only("config.invalid")["key"] == variable
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--grace", "soon"], "--grace: expected a duration such as 10s, got soon"),
-        (["--nameserver", "dns"], "--nameserver dns: expected an IP address, or ADDRESS:PORT"),
-        (["--log-level", "loud"], "--log-level loud: expected info or warning or error"),
-        (["--frobnicate"], "unrecognized arguments: --frobnicate"),
+        (["--nameserver", "dns"], "--nameserver: expected an IP address, or ADDRESS:PORT, got dns"),
+        (["--log-level", "loud"], "--log-level: expected info, warning or error, got loud"),
+        (["--frobnicate"], "unknown option --frobnicate"),
     ],
 )
 def test_a_usage_error_is_exit_2_on_standard_error_and_in_the_log(
@@ -536,14 +553,14 @@ def test_every_line_says_whose_namespace_and_job_it_is(run: Run) -> None:
 def test_a_usage_error_of_check_is_on_standard_error_only() -> None:
     done = python("check", "--frobnicate")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "unrecognized arguments: --frobnicate" in done.stderr
+    assert "unknown option --frobnicate" in done.stderr
 
 
 def test_options_can_be_given_in_the_environment(tmp_path: Path) -> None:
     config = tmp_path / "b.yaml"
     config.write_text(CONFIG)
     done = python("check", BROADCAST_CONFIG=str(config), BROADCAST_TAG="nightly", **TOKEN)
-    assert done.stdout.splitlines()[-1] == "1 broadcast; a run takes at most 300 s"
+    assert done.stdout.splitlines()[-1] == "1 broadcast; a run takes at most 5m"
 
 
 def test_help_and_version_are_exit_0() -> None:
@@ -644,3 +661,43 @@ def test_closed_standard_files_do_not_put_log_lines_into_a_pods_connection(
     assert done.returncode == 0
     assert list(three_pods.requests.values()) == [1, 1, 1]
     assert [pod.connections for pod in map(three_pods.__getitem__, range(3))] == [1, 1, 1]
+
+
+def test_a_plan_of_many_broadcasts_does_with_few_threads(
+    tmp_path: Path, nameserver: Nameserver, three_pods: Pods
+) -> None:
+    nameserver.fault("silence", name="slow.default.svc.cluster.local")
+    services = ["web"] * 100 + ["slow"]
+    config = "".join(
+        f"- {{name: b{number}, url: 'http://{service}:{three_pods.port}/'}}\n"
+        for number, service in enumerate(services)
+    )
+    line = command_line(tmp_path, config, nameserver, "plan")
+    with subprocess.Popen(
+        line, cwd=ROOT, env=BARE_ENVIRONMENT, stdout=subprocess.DEVNULL
+    ) as process:
+        try:
+            nameserver.wait_for(
+                "the last question", lambda: nameserver.asked("slow.default.svc.cluster.local") > 0
+            )
+            threads = len(list(Path("/proc", str(process.pid), "task").iterdir()))
+        finally:
+            process.terminate()
+    assert threads <= 17
+
+
+def test_a_python_without_the_dependencies_is_told_which_one_has_them(tmp_path: Path) -> None:
+    missing = "raise ModuleNotFoundError(\"No module named 'yaml'\", name='yaml')\n"
+    (tmp_path / "yaml.py").write_text(missing)
+    paths = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    done = python("check", **paths)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "python -m worker: this Python lacks the module yaml: `make demo` installs all that is "
+        "needed in .venv, so use .venv/bin/python\n"
+    )
+    for ours in ("worker.missing", "ssl"):
+        (tmp_path / "yaml.py").write_text(missing.replace("'yaml')", f"'{ours}')"))
+        done = python("check", **paths)
+        assert done.returncode == 1
+        assert done.stderr.startswith("Traceback")

@@ -125,7 +125,7 @@ def test_a_broken_file_is_exit_2_and_no_dns_query_is_made(
             "outcome": "failed",
             "exit_code": 2,
             "error_message": f"configuration: {file}:3:3: broadcasts[0].timout: "
-            "unknown key: did you mean timeout?",
+            "unknown key: did you mean timeout? (and 1 more)",
         },
     ]
 

@@ -133,6 +133,7 @@ ANSWERS: dict[str, tuple[Behaviour, str, str]] = {
         "",
         "the pods do not allow the method POST: set method",
     ),
+    "501": (reply(501), "", "the pods do not implement the method POST: set method"),
     "413": (reply(413), "", "the body is longer than the pods accept: send a shorter one"),
     "415": (
         reply(415),
@@ -459,8 +460,8 @@ def test_a_run_that_is_stopped(nameserver: Nameserver, three_pods: Pods, tmp_pat
         finished = worker.finish()
     assert finished.exit_code == 143
     assert hint_of(finished) == (
-        "the run was stopped before it was done: run it again, "
-        "and see kubectl describe job and pod for who stopped it"
+        "the run was stopped before it was done: run it again "
+        "(if Kubernetes stopped it, kubectl describe job and pod say why)"
     )
 
 

@@ -50,7 +50,7 @@ def stable(lines: list[str]) -> list[str]:
     """Without the times, which differ from run to run."""
     lines = [re.sub(r"^\d\d:\d\d:\d\d\.\d{3} ", "TIME ", line) for line in lines]
     lines = [re.sub(r"^ ─+$", " RULE", line) for line in lines]
-    lines = [re.sub(r" [45]:\d\d left$", " T left", line) for line in lines]
+    lines = [re.sub(r" deadline in [45]:\d\d$", " deadline in T", line) for line in lines]
     return [re.sub(r" \d+\.\d s$", " N s", line) for line in lines]
 
 
@@ -90,11 +90,11 @@ def test_the_live_line_counts_while_a_pod_keeps_the_run_waiting_and_failures_sta
     failed = f"TIME error   clear: {three_pods.endpoints[1]}: answered 418 {TEAPOT}; "
     with on_terminal(config(three_pods)) as terminal:
         lines = terminal.wait_for("two results", shows("1 acknowledged, 1 failed, 1 waiting of 3"))
-        bar = "━" * 10 + "x" * 10 + "─" * 10
+        bar = "━" * 7 + "╍" * 8 + "─" * 8
         assert stable(lines) == [
             STARTED,
             f"{failed}not called again",
-            f"  clear {bar} 1 acknowledged, 1 failed, 1 waiting of 3  round 1  T left",
+            f"  clear {bar} 1 acknowledged, 1 failed, 1 waiting of 3  round 1  deadline in T",
             "  calling",
         ]
         gate.open()
@@ -104,7 +104,7 @@ def test_the_live_line_counts_while_a_pod_keeps_the_run_waiting_and_failures_sta
             STARTED,
             f"{failed}not called again",
             f"TIME error   clear: {three_pods.endpoints[1]} was missed after 1 call: status",
-            "  clear ━━━━━━━━━━━━━━━━━━━━━━━━━━xxxxxxxxxxxxxx partial, 2 of 3  N s",
+            "  clear ━━━━━━━━━━━━━━━━━━━━━━━━━━╍╍╍╍╍╍╍╍╍╍╍╍╍╍ partial, 2 of 3  N s",
             "",
             " broadcast   outcome   endpoints   failures",
             " RULE",
@@ -129,7 +129,7 @@ def test_broadcasts_that_overlap_have_a_line_each_while_they_run(
         gate.open()
         assert terminal.finish() == 0
         assert {line for line in stable(terminal.shown) if re.match("  [a-z]", line)} == {
-            f"  clear {'━' * 40} complete, 3 of 3  N s",
+            f"  clear  {'━' * 40} complete, 3 of 3  N s",
             f"  reload {'━' * 40} complete, 3 of 3  N s",
         }
 
@@ -155,7 +155,7 @@ def of_every_outcome(nameserver: Nameserver) -> Iterator[Pods]:
         yield pods
 
 
-UNCONFIRMED = "no newer DNS answer confirmed it"
+UNCONFIRMED = "not confirmed by a newer DNS answer"
 SET_SETTLE = "settle is 0s, so nothing was confirmed: set settle to more than a DNS cache's TTL"
 NO_PODS = "NXDOMAIN: no ready pods, or no such Service"
 HINT = (
@@ -199,9 +199,11 @@ def test_at_the_end_there_is_a_table_of_broadcasts_with_failures_and_hints(
             LAST,
         ]
         # As they end, while the table is in the order in which they began.
-        assert {line for line in shown if re.match("  [a-z]", line)} == {
+        # Names are aligned with those of the broadcasts that have begun.
+        finished = [re.sub(" +[━╍─]", lambda m: m[0][-2:], line) for line in shown]
+        assert {line for line in finished if re.match("  [a-z]", line)} == {
             f"  clear {'━' * 40} complete, 1 of 1  N s",
-            f"  reload {'━' * 8}{'x' * 32} partial, 1 of 5  N s",
+            f"  reload {'━' * 8}{'╍' * 32} partial, 1 of 5  N s",
             f"  purge {'─' * 40} failed, 0 of 0  N s",
         }
         assert terminal.raw.count(b"\x1b[?25") == 0  # the cursor is never hidden
@@ -218,7 +220,7 @@ def test_without_a_terminal_there_are_plain_lines_and_the_same_table(
     lines = stable(finished.stdout.splitlines())
     assert lines[:2] == [
         STARTED.replace("1 broadcast", "3 broadcasts"),
-        f"TIME info    clear: POST http://web:{pods.port}/, 1 at once",
+        f"TIME info    clear: POST http://web:{pods.port}/, at most 1 call at once",
     ]
     assert lines[-8:] == [
         "",
@@ -353,13 +355,13 @@ def test_control_c_leaves_a_whole_report_and_the_cursor(
         assert stable(terminal.shown)[1:] == [
             "TIME warning SIGINT: no new calls from here on",
             f"TIME error   clear: {three_pods.endpoints[2]} was given up without a call",
-            f"  clear {'━' * 26}{'x' * 14} partial, 2 of 3  N s",
+            f"  clear {'━' * 26}{'╍' * 14} partial, 2 of 3  N s",
             "",
             " broadcast   outcome   endpoints   failures",
             " RULE",
             f" clear       partial   2 of 3      1 cancelled: {three_pods.endpoints[2]}",
-            f"{' ' * 35}hint: the run was stopped before it was done: run it again, and",
-            f"{' ' * 35}see kubectl describe job and pod for who stopped it",
+            f"{' ' * 35}hint: the run was stopped before it was done: run it again (if",
+            f"{' ' * 35}Kubernetes stopped it, kubectl describe job and pod say why)",
             "",
             "TIME error   partial, exit code 130: 2 of 3 endpoints acknowledged, 1 cancelled",
         ]
@@ -434,7 +436,7 @@ def test_a_configuration_error_is_shown_with_its_line_and_without_a_table(
             "      |         ^",
             "TIME error   /broadcasts.yaml:3:3: broadcasts[0].timout: unknown key: did you mean "
             "timeout?",
-            f"TIME error   exit code 2: configuration: {name}",
+            f"TIME error   exit code 2: configuration: {name} (and 1 more)",
         ]
 
 

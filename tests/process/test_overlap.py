@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.loopback.nameserver import Nameserver
 from tests.loopback.pods import Pods, reply, silent
-from tests.loopback.program import Entry, Finished, Worker, stable
+from tests.loopback.program import Entry, Finished, Worker, run_worker, stable
 from tests.process.conftest import Run
 from tests.process.logbook import failed, missed, resolved, succeeded
 from tests.process.test_failures import check_the_end
@@ -43,14 +43,11 @@ def test_a_broadcast_begins_when_the_one_before_has_made_its_first_calls(
         finished = worker.finish()
     check_the_end(finished)
     assert finished.exit_code == 0
-    names = ("broadcast.started", "call.succeeded", "broadcast.finished")
-    assert events(finished, *names) == [
+    assert events(finished, "broadcast.started", "call.succeeded") == [
         ("broadcast.started", "first"),
         *[("call.succeeded", "first")] * 3,
         ("broadcast.started", "second"),
         *[("call.succeeded", "second")] * 3,
-        ("broadcast.finished", "first"),
-        ("broadcast.finished", "second"),
     ]
 
 
@@ -106,6 +103,36 @@ def test_no_more_calls_are_in_flight_than_the_largest_broadcast_may_have(run: Ru
     assert pods.max_in_flight == 4
 
 
+def test_a_slow_broadcast_does_not_take_every_free_place_from_a_healthy_one(
+    tmp_path: Path,
+) -> None:
+    """The first has work for its whole deadline; the second needs two turns of two calls."""
+    with Nameserver() as nameserver, Pods(16) as slow, Pods(4) as healthy:
+        nameserver.set("slow.default.svc.cluster.local", *slow.addresses)
+        nameserver.set("healthy.default.svc.cluster.local", *healthy.addresses)
+        for address in slow.addresses:
+            slow[address].script(silent)
+        for address in healthy.addresses:
+            healthy[address].script(reply(seconds=0.3))
+        config = f"""\
+- name: slow
+  url: http://slow:{slow.port}/
+  concurrency: 2
+  timeout: 2s
+  attempts: 99
+  backoff: {{initial: 10ms, max: 10ms}}
+  deadline: 30s
+- name: healthy
+  url: http://healthy:{healthy.port}/
+  concurrency: 2
+  timeout: 2s
+  deadline: 8s
+"""
+        finished = run_worker(tmp_path, config, nameserver=nameserver)
+    done = {e["broadcast"]: e for e in finished.events("broadcast.finished")}
+    assert (done["healthy"]["outcome"], done["healthy"]["acknowledged"]) == ("complete", 4)
+
+
 # --- deadlines --------------------------------------------------------------------------------
 
 
@@ -151,6 +178,9 @@ def test_the_runs_deadline_ends_all_broadcasts_and_those_that_never_began(
         check_the_end(finished)
         assert finished.exit_code == 4
         assert finished.only("call.failed")["error_type"] == "deadline"
+        until_deadline = [e["deadline_seconds"] for e in finished.events("broadcast.started")]
+        assert 0 < until_deadline[0] < 5
+        assert until_deadline[1] == 0.0
         done = {e["broadcast"]: e for e in finished.events("broadcast.finished")}
         assert [
             (done[name]["outcome"], done[name]["reason"], done[name]["calls"])
@@ -159,6 +189,9 @@ def test_the_runs_deadline_ends_all_broadcasts_and_those_that_never_began(
             ("partial", "deadline", 3),
             ("failed", "deadline", 0),
         ]
+        assert done["second"]["message"].startswith(
+            "failed: nobody was called before the deadline passed. Hint: the run's deadline passed"
+        )
         last = finished.entries[-1]
         assert (last["event"], last["outcome"], last["exit_code"]) == ("run.finished", "failed", 4)
     assert time.monotonic() - began_at < GUARD_SECONDS
@@ -174,3 +207,21 @@ def test_no_next_call_is_announced_that_the_deadline_forbids(run: Run, three_pod
     calls = finished.events("call.failed")
     assert [(e["attempt"], e.get("retry_in_seconds")) for e in calls] == [(1, 1.0), (2, None)]
     assert len(three_pods[0].requests) == 2
+
+
+def test_a_deadline_that_leaves_no_time_for_a_newer_answer_is_named(
+    run: Run, nameserver: Nameserver, three_pods: Pods
+) -> None:
+    nameserver.caching_seconds = 30
+    nameserver.set("web.default.svc.cluster.local", *three_pods.addresses, ttl=30)
+    config = f"- {{name: clear, url: 'http://web:{three_pods.port}/', deadline: 1s}}"
+    own, of_run = run(config), run(config.replace("1s", "5m"), "--deadline", "3s")
+    assert (own.exit_code, of_run.exit_code) == (0, 0)
+    assert own.only("broadcast.finished")["hint"] == (
+        "the deadline of 1 s passed before a newer DNS answer could confirm the result: "
+        "raise deadline"
+    )
+    assert of_run.only("broadcast.finished")["hint"] == (
+        "the run's deadline passed before a newer DNS answer could confirm the result: "
+        "raise --deadline, or select fewer broadcasts for a run"
+    )

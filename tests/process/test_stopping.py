@@ -116,10 +116,14 @@ def test_a_stop_signal_while_dns_is_silent_ends_the_run_at_once(
         "calls": 0,
         "rounds": 0,
         "confirmed": False,
-        "hint": "the run was stopped before it was done: run it again, "
-        "and see kubectl describe job and pod for who stopped it",
+        "hint": "the run was stopped before it was done: run it again "
+        "(if Kubernetes stopped it, kubectl describe job and pod say why)",
     }
     assert done == [common | {"broadcast": name} for name in ("clear", "second")]
+    for entry in finished.events("broadcast.finished"):
+        assert entry["message"] == (
+            f"failed: nobody was called before the run was stopped. Hint: {entry['hint']}"
+        )
 
 
 GRACE_SECONDS = 0.2

@@ -11,12 +11,12 @@ from hypothesis.errors import NoSuchExample
 
 from tests.simulation.cluster import Scenario
 from tests.simulation.test_promise import check, run, scenarios
-from worker.model import Answer, Broadcast, Endpoint, EndpointReport, Reason, Verdict
+from worker.model import Answer, Broadcast, Ending, Endpoint, EndpointReport, Reason, Verdict
 from worker.rounds import run as rounds
 from worker.rounds import schedule
 from worker.rounds.ledger import Entry, Ledger, is_newer
 from worker.rounds.schedule import Schedule
-from worker.rounds.steps import Cut, Ending, Step, Wait
+from worker.rounds.steps import Cut, Step, Wait
 
 
 class CallsWhoLeftDns(Ledger):

@@ -9,6 +9,7 @@ import pytest
 from worker.discovery.dns.resolvconf import Nameserver
 from worker.options import GROUPS, OPTIONS, Options, UsageError, log_format_wanted, parse
 
+FLAGS = {option.flag: option.flag for option in OPTIONS}
 DEFAULTS = Options(
     command="run",
     config=("/etc/pod-broadcast",),
@@ -23,6 +24,7 @@ DEFAULTS = Options(
     resolv_conf="/etc/resolv.conf",
     termination_log="/dev/termination-log",
     output="text",
+    sources=FLAGS,
 )
 
 
@@ -51,6 +53,7 @@ def test_everything_given_on_the_command_line() -> None:
         resolv_conf="f",
         termination_log="g",
         output="json",
+        sources=FLAGS,
     )
 
 
@@ -79,10 +82,109 @@ def test_a_nameserver_is_an_address(value: str) -> None:
         parse(["--nameserver", value], {})
 
 
-@pytest.mark.parametrize("environment", [{"BROADCAST_LOG_FORMAT": "xml"}, {"BROADCAST_GRACE": "x"}])
-def test_the_environment_is_checked_like_an_argument(environment: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match=r"--log-format|--grace"):
-        parse([], environment)
+def usage_error(*arguments: str, **environment: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        parse(arguments, environment)
+    return str(caught.value)
+
+
+FORMATS = "expected json, console, gcp or ecs, got xml"
+SERVER = "expected an IP address, or ADDRESS:PORT, got dns"
+FIVE = "expected a duration such as 10s, got 5: write 5s if seconds are meant"
+
+
+@pytest.mark.parametrize(
+    ("flag", "variable", "value", "message"),
+    [
+        ("--log-format", "BROADCAST_LOG_FORMAT", "xml", FORMATS),
+        ("--nameserver", "BROADCAST_NAMESERVER", "dns", SERVER),
+        ("--deadline", "BROADCAST_DEADLINE", "5", FIVE),
+        ("--deadline", "BROADCAST_DEADLINE", "0", "expected a duration greater than zero"),
+        ("--grace", "BROADCAST_GRACE", "x", "expected a duration such as 10s, got x"),
+    ],
+)
+def test_an_error_names_the_option_or_the_variable_that_was_set(
+    flag: str, variable: str, value: str, message: str
+) -> None:
+    assert usage_error(flag, value) == f"{flag}: {message}"
+    assert usage_error(**{variable: value}) == f"{variable}: {message}"
+
+
+def test_sources_say_what_each_option_was_given_by() -> None:
+    environment = {"BROADCAST_TAG": "x", "BROADCAST_BROADCAST": "y", "BROADCAST_GRACE": ""}
+    sources = parse(["--tag", "z"], environment).sources
+    assert sources == FLAGS | {"--broadcast": "BROADCAST_BROADCAST"}
+
+
+def test_sequential_takes_true_or_false_and_only_in_the_environment() -> None:
+    assert parse([], {"BROADCAST_SEQUENTIAL": "true"}).sequential
+    assert not parse([], {"BROADCAST_SEQUENTIAL": "false"}).sequential
+    message = "BROADCAST_SEQUENTIAL: expected true or false, got yes"
+    assert usage_error(BROADCAST_SEQUENTIAL="yes") == message
+    assert usage_error("--sequential=yes") == "--sequential takes no value"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--sequentail", "unknown option --sequentail: did you mean --sequential?"),
+        ("run --tags=nightly", "unknown option --tags: did you mean --tag?"),
+        ("--tags nightly", "unknown option --tags: did you mean --tag?"),
+        ("--frobnicate", "unknown option --frobnicate"),
+        ("chekc", "unexpected argument chekc: did you mean check?"),
+        ("extra.yaml", "unexpected argument extra.yaml: give it as --config extra.yaml"),
+        ("--config a.yml b.yml", "unexpected argument b.yml: give it as --config b.yml"),
+        ("check b.yaml", "unexpected argument b.yaml: give it as --config b.yaml"),
+        ("--sequential yes", "unexpected argument yes: the commands are run, check, plan, schema"),
+    ],
+)
+def test_what_was_probably_meant_is_said(arguments: str, message: str) -> None:
+    assert usage_error(*arguments.split()) == message
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("BROADCAST_TAGS", "BROADCAST_TAG"),
+        ("BROADCAST_LOGLEVEL", "BROADCAST_LOG_LEVEL"),
+        ("BROADCAST_DEADLINES", "BROADCAST_DEADLINE"),
+        ("BROADCAST_Deadline", "BROADCAST_DEADLINE"),
+    ],
+)
+def test_a_variable_that_is_spelled_nearly_like_an_options_is_an_error(
+    variable: str, meant: str
+) -> None:
+    message = f"unknown environment variable {variable}: did you mean {meant}?"
+    assert usage_error(**{variable: "x"}) == message
+    assert parse([], {variable: ""}) == DEFAULTS
+
+
+def service_links(service: str) -> dict[str, str]:
+    """What the kubelet defines for a Service of one named port."""
+    name = service.upper().replace("-", "_")
+    port = f"{name}_PORT_80_TCP"
+    return {
+        f"{name}_SERVICE_HOST": "10.96.0.20",
+        f"{name}_SERVICE_PORT": "80",
+        f"{name}_SERVICE_PORT_HTTP": "80",
+        f"{name}_PORT": "tcp://10.96.0.20:80",
+        port: "tcp://10.96.0.20:80",
+        f"{port}_PROTO": "tcp",
+        f"{port}_PORT": "80",
+        f"{port}_ADDR": "10.96.0.20",
+    }
+
+
+@pytest.mark.parametrize(
+    "service", ["broadcast", "broadcast-tag", "broadcast-tags", "broadcast-log", "broadcaster"]
+)
+def test_variables_of_a_service_are_not_taken_for_options(service: str) -> None:
+    assert parse([], service_links(service)) == DEFAULTS
+
+
+def test_other_variables_are_left_alone() -> None:
+    others = {"BROADCAST_TOKEN": "x", "BROADCASTS": "x", "TAGS": "x", "BROADCAST_": "x"}
+    assert parse([], others) == DEFAULTS
 
 
 @pytest.mark.parametrize("command", ["run", "schema"])
@@ -114,7 +216,9 @@ def test_help_gives_each_options_default_and_variable(help_text: str) -> None:
         after = help_text.partition(f"\n  {option.flag} {option.metavar}")[2]
         words, last = [line.strip() for line in after.splitlines() if line.strip()][:2]
         assert words == option.help + "; repeatable" * option.repeatable
-        assert last == f"default {option.default or option.otherwise}, ${option.variable}"
+        values = "" if option.metavar else " (true or false)"
+        default = option.default or option.otherwise
+        assert last == f"default {default}, ${option.variable}{values}"
         assert option.default or option.otherwise
 
 

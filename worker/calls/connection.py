@@ -46,6 +46,7 @@ class Connection:
         family = socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET
         self._endpoint = endpoint
         self._ends_at = ends_at
+        self._may_have_more = False
         self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
     async def connect(self, timeout_seconds: float) -> None:
@@ -69,9 +70,22 @@ class Connection:
                 await self._ready(select.EPOLLOUT, self._ends_at)
 
     async def receive(self) -> bytes:
-        """Some bytes, or none at the end of the stream."""
+        """Some bytes, or none at the end of the stream.
+
+        Waits only when it has read all that had arrived, so that a response that is there is read
+        to its end before anybody looks whether its time is up.
+        """
+        if self._may_have_more:
+            try:
+                return self._received(self._socket.recv(RECEIVE_BYTES))
+            except BlockingIOError:
+                pass
         await self._ready(select.EPOLLIN, self._ends_at)
-        return self._socket.recv(RECEIVE_BYTES)
+        return self._received(self._socket.recv(RECEIVE_BYTES))
+
+    def _received(self, data: bytes) -> bytes:
+        self._may_have_more = len(data) == RECEIVE_BYTES
+        return data
 
     def close(self) -> None:
         self._socket.close()

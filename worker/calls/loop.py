@@ -66,9 +66,7 @@ class Loop:
 
     def cut(self, number: int, error_type: CallError) -> None:
         """Ends the calls of this broadcast, but for those whose response has arrived."""
-        self._order(
-            lambda: self._throw(lambda: Cut(error_type), lambda flying: flying.number == number)
-        )
+        self._order(lambda: self._cut(number, error_type))
 
     def _order(self, order: Callable[[], None]) -> None:
         self._orders.append(order)
@@ -78,18 +76,25 @@ class Loop:
     # --- in its own thread --------------------------------------------------------------------
 
     def _run(self) -> None:
-        while True:
-            self._asleep = True  # from here on an order wakes it: none is overlooked
-            self._go_on(0.0 if self._orders else self._next_ends_at - time.monotonic())
-            while self._orders:
-                self._orders.popleft()()
-            if self._ended:
-                ended, self._ended = self._ended, []
-                self._over += len(ended)
-                self._post(ended)
+        try:
+            while True:
+                self._asleep = True  # from here on an order wakes it: none is overlooked
+                self._go_on(0.0 if self._orders else self._next_ends_at - time.monotonic())
+                while self._orders:
+                    self._orders.popleft()()
+                if self._ended:
+                    ended, self._ended = self._ended, []
+                    self._over += len(ended)
+                    self._post(ended)
+        except Exception as error:  # noqa: BLE001 - a bug ends the run, in the main thread
+            number = next((flying.number for flying in self._waiting.values()), 0)
+            self._post([Ended(number, error)])
 
-    def _go_on(self, seconds: float) -> None:
-        """Waits so long at most, then lets go on whose socket is ready, then whose time is up."""
+    def _go_on(self, seconds: float) -> bool:
+        """Waits so long at most, then lets go on whose socket is ready, then whose time is up.
+
+        Returns whether any socket was ready.
+        """
         ready = self._poll.poll(max(seconds, 0.0) if seconds < math.inf else None)
         self._asleep = False
         for fileno, _ in ready:
@@ -104,6 +109,12 @@ class Loop:
             self._throw(TimeoutError, lambda flying: flying.wait.ends_at <= now)
             ends = (flying.wait.ends_at for flying in self._waiting.values())
             self._next_ends_at = min(ends, default=math.inf)
+        return any(fileno != self._wakeup for fileno, _ in ready)
+
+    def _cut(self, number: int, error_type: CallError) -> None:
+        while self._go_on(0.0):  # what has arrived is read first, which its limit bounds
+            pass
+        self._throw(lambda: Cut(error_type), lambda flying: flying.number == number)
 
     def _start(self, number: int, calls: Sequence[Call]) -> None:
         for call in calls:
@@ -134,6 +145,7 @@ class Loop:
                 del self._waiting[fileno]
                 try:
                     flying.call.throw(make_error())
+                    raise RuntimeError("a call went on after its end")
                 except StopIteration as end:
                     self._ended.append(Ended(flying.number, end.value))
                 except Exception as bug:  # noqa: BLE001 - as above

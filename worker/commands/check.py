@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from worker.commands.loading import load
+from worker.config.values import write_duration
 from worker.log.masking import Masker
 from worker.model import Broadcast, Config, Expect
 from worker.options import Options
@@ -15,27 +16,30 @@ from worker.terminal.document import Document, masked, to_json, to_text
 def run(options: Options, environment: Mapping[str, str], _stop: Stop) -> int:
     """Prints the document, as JSON or text. Returns the exit code. Raises ConfigInvalid."""
     loaded = load(options, environment)
-    checked = masked(document(loaded), Masker(loaded.secrets))
+    checked = masked(document(loaded, options.deadline_seconds), Masker(loaded.secrets))
     if options.output == "json":
         print(to_json(checked))
         return 0
     for broadcast in checked["broadcasts"]:
         print(to_text(broadcast))
     count, longest = len(checked["broadcasts"]), checked["longest_seconds"]
-    print(f"{count} broadcast{'s' * (count > 1)}; a run takes at most {longest:g} s")
+    print(f"{count} broadcast{'s' * (count > 1)}; a run takes at most {write_duration(longest)}")
     return 0
 
 
-def document(loaded: Config) -> Document:
-    """The document about a valid configuration.
+def document(loaded: Config, run_deadline_seconds: float | None = None) -> Document:
+    """The document about a valid configuration. `run_deadline_seconds`: that of the whole run.
 
     Broadcasts overlap, so most runs are far shorter than the sum of the deadlines.
     """
+    longest_seconds = sum(entry.deadline_seconds for entry in loaded.broadcasts)
+    if run_deadline_seconds is not None:
+        longest_seconds = min(longest_seconds, run_deadline_seconds)
     return {
         "errors": [],
         "broadcasts": [_understood(entry) for entry in loaded.broadcasts],
         "files": list(loaded.files),
-        "longest_seconds": sum(entry.deadline_seconds for entry in loaded.broadcasts),
+        "longest_seconds": longest_seconds,
     }
 
 

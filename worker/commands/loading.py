@@ -17,7 +17,7 @@ from worker.options import DEFAULT_RESOLV_CONF, Options
 def load(options: Options, environment: Mapping[str, str]) -> Config:
     """The selected broadcasts of all files. Raises ConfigInvalid."""
     loaded = load_files(options.config, environment)
-    return select(loaded, options.broadcast, options.tag)
+    return select(loaded, options.broadcast, options.tag, options.sources)
 
 
 def resolv_conf(options: Options) -> ResolvConf:

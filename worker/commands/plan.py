@@ -42,9 +42,10 @@ def run(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
         for warning in warnings:
             line = "{file}:{line}: {message}".format_map(warning)
             print(printable(line), file=sys.stderr)
+    questions = Questions(stop.mailbox)
     documents: list[Document] = []
     for entry in loaded.broadcasts:
-        documents.append(masked(document(entry, ask(entry, conf, stop)), masker))
+        documents.append(masked(document(entry, ask(entry, conf, questions, stop)), masker))
         if options.output == "text":
             print(to_text(documents[-1]))
     if options.output == "json":
@@ -52,11 +53,13 @@ def run(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
     return exit_code("failed") if any("error_type" in each for each in documents) else 0
 
 
-def ask(entry: Broadcast, conf: ResolvConf, stop: Stop) -> Answer | ResolutionFailure:
+def ask(
+    entry: Broadcast, conf: ResolvConf, questions: Questions, stop: Stop
+) -> Answer | ResolutionFailure:
     """The answer of DNS, as a run would get its first one. Raises Stopped."""
     lookup = Lookup(entry.host, entry.port, entry.ip_family, conf)
     ends_at = time.monotonic() + PLAN_SECONDS
-    Questions(stop.mailbox).ask(0, lambda: lookup.ask(ends_at))
+    questions.ask(0, lambda: lookup.ask(ends_at))
     (message,) = stop.mailbox.get()
     if isinstance(message, StopSignal):
         raise Stopped

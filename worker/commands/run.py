@@ -59,6 +59,7 @@ class Run:
             level, summary = "error", self._report_crash(error)
         self._log.log(LEVELS[level], "run.finished", **summary)
         self._write_termination_log(summary)
+        self._sink.flush()
         if self._sink.lost:
             # Not by print, which waits for whoever stopped the terminal, and fails if it is gone.
             Sink(STDERR, self._stop).write(b"the log could not be written to standard output\n")
@@ -131,7 +132,9 @@ class Run:
                 key=error.key or None,
                 error_message=error.message,
             )
-        return self._failure(outcome.EXIT_USAGE, f"configuration: {invalid.errors[0]}")
+        first, *others = invalid.errors
+        more = f" (and {len(others)} more)" if others else ""
+        return self._failure(outcome.EXIT_USAGE, f"configuration: {first}{more}")
 
     def _report_crash(self, error: Exception) -> dict[str, Any]:
         error_type = type(error).__name__
@@ -171,7 +174,8 @@ def log_usage_error(
 ) -> None:
     """A run that cannot begin has a last line too: alerts may wait for it."""
     log_format = _log_format(log_format_wanted(arguments, environment))
-    log = configure(Sink(STDOUT, stop), log_format, "info", Masker(()))
+    sink = Sink(STDOUT, stop)
+    log = configure(sink, log_format, "info", Masker(()))
     log.bind(**_given(LINE_FIELDS, environment)).error(
         "run.finished",
         run_id=os.urandom(16).hex(),
@@ -179,6 +183,7 @@ def log_usage_error(
         exit_code=outcome.EXIT_USAGE,
         error_message=message,
     )
+    sink.flush()
 
 
 def stack(error: Exception) -> str:

@@ -53,10 +53,13 @@ def load(paths: Sequence[str], environment: Mapping[str, str]) -> Config:
     )
 
 
-def select(config: Config, names: Sequence[str], tags: Sequence[str]) -> Config:
+def select(
+    config: Config, names: Sequence[str], tags: Sequence[str], sources: Mapping[str, str]
+) -> Config:
     """Only the broadcasts with one of the names and one of the tags, where any are given.
 
-    Raises ConfigInvalid for a name that is not there, and when no broadcast is left.
+    Raises ConfigInvalid for a name that is not there, and when no broadcast is left. `sources` says
+    what to call the options `--broadcast` and `--tag`, which may come from the environment.
     """
     known = tuple(broadcast.name for broadcast in config.broadcasts)
     errors = Errors()
@@ -64,14 +67,16 @@ def select(config: Config, names: Sequence[str], tags: Sequence[str]) -> Config:
         if name not in known:
             near = nearest(name, known)
             hint = f"did you mean {near}?" if near else f"the names are {', '.join(known)}"
-            errors.add(Place(key="--broadcast").error(f"no broadcast is called {name}: {hint}"))
+            errors.add(
+                Place(key=sources["--broadcast"]).error(f"no broadcast is called {name}: {hint}")
+            )
     errors.raise_any()
     chosen = [b for b in config.broadcasts if not names or b.name in names]
     chosen = [b for b in chosen if not tags or set(tags) & set(b.tags)]
     if not chosen:
         there = sorted({tag for broadcast in config.broadcasts for tag in broadcast.tags})
         message = f"no broadcast is selected; the tags are {', '.join(there) or 'none'}"
-        raise Place(key="--tag").error(message)
+        raise Place(key=sources["--tag"]).error(message)
     return config._replace(broadcasts=tuple(chosen))
 
 
@@ -83,7 +88,7 @@ def _files(path: str) -> list[str]:
         return [path]
     except OSError as error:
         message = f"expected a readable file or folder, got: {error.strerror}"
-        raise Place(path).error(f"{message}; --config names another") from None
+        raise Place(path).error(f"{message}: name another with --config") from None
     files = sorted(str(p) for p in names if p.suffix in SUFFIXES and not p.is_dir())
     if not files:
         raise Place(path).error("expected *.yaml or *.yml files in this folder, got none")
@@ -119,6 +124,10 @@ def _check_file_keys(root: Node, fields: Mapped, errors: Errors) -> None:
         what = kind if kind in MANIFESTS else "object"
         hint = ": only the text below a key of its data belongs here" if kind == "ConfigMap" else ""
         raise root.error(f"expected {A_LIST}, got a Kubernetes {what}{hint}")
+    if set(REQUIRED) <= fields.keys() and "broadcasts" not in fields:
+        first = next(name for name in fields if name in KINDS)
+        hint = f"write `- ` before {first}, and indent the lines below it"
+        raise root.error(f"expected {A_LIST}, got one broadcast: {hint}")
     for name, (place, _) in fields.items():
         if name not in FILE_KEYS:
             errors.add(place.error(f"unknown key: {hint_for_key(name, fields, FILE_KEYS)}"))

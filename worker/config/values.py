@@ -206,11 +206,11 @@ def parse_duration(text: str) -> float:
 
 
 def write_duration(seconds: float) -> str:
-    """A duration as Go writes it, in one unit; to the millisecond."""
-    milliseconds = round(seconds * 1000)
-    sizes = {"h": 3_600_000, "m": 60_000, "s": 1000} if milliseconds else {"s": 1000}
-    unit = next((unit for unit, size in sizes.items() if milliseconds % size == 0), "ms")
-    return f"{milliseconds // sizes.get(unit, 1)}{unit}"
+    """A duration as it can be written in a configuration, in the largest unit that fits it."""
+    nanoseconds = round(seconds * 1e9)
+    sizes = {unit: round(DURATION_UNITS[unit] * 1e9) for unit in ("h", "m", "s", "ms", "us", "ns")}
+    unit = next(u for u, size in sizes.items() if nanoseconds % size == 0) if nanoseconds else "s"
+    return f"{nanoseconds // sizes[unit]}{unit}"
 
 
 class Duration(NamedTuple):
@@ -237,12 +237,19 @@ class Duration(NamedTuple):
         if guess:
             with Errors():  # it may be out of bounds
                 self.read(node._replace(value=guess), scope)
-                return f": write {guess}{' if seconds are meant' if guess == f'{text}s' else ''}"
+                return hint_for_duration(text)
         return ""
 
     def schema(self) -> Schema:
         text = {"type": "string", "pattern": DURATION_SCHEMA}
         return {"anyOf": [text, {"const": 0}]} if self.zero else text
+
+
+def hint_for_duration(text: str) -> str:
+    """What to write in place of a text that is no duration; empty if that cannot be guessed."""
+    guess = _with_units(text)
+    meant = " if seconds are meant" if guess == f"{text}s" else ""
+    return f": write {guess}{meant}" if guess else ""
 
 
 def _with_units(text: str) -> str:

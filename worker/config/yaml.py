@@ -40,8 +40,10 @@ NOT_PRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010
 TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
 COLLECTION_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 INDENTATION = "is this key indented like the keys above it?"
+SPACES = "indent with spaces, not with a tab"
 # What to do where libyaml's own words do not say it.
 HINTS = {
+    "found a tab character": SPACES,
     "found character that cannot start any token": "put the text into quotes",
     "mapping values are not allowed": "put a text with `: ` into quotes, or indent this key like "
     "the keys above it",
@@ -106,7 +108,7 @@ def parse(data: bytes, file: str, errors: Errors) -> Node:
     try:
         return _Builder(text, file, errors).document()
     except yaml.YAMLError as error:
-        raise _syntax_error(error, file) from None
+        raise _syntax_error(error, text, file) from None
 
 
 def _decode(data: bytes, file: str) -> str:
@@ -130,14 +132,16 @@ def _place_after(text: str, file: str) -> Place:
     return Place(file, len(lines), len(lines[-1]) + 1)
 
 
-def _syntax_error(error: yaml.YAMLError, file: str) -> ConfigInvalid:
+def _syntax_error(error: yaml.YAMLError, text: str, file: str) -> ConfigInvalid:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file)
     problem = getattr(error, "problem", None) or "cannot be read"
     context = getattr(error, "context", None)
     said = f"{problem} ({context})" if context else problem
-    hint = next((f": {hint}" for words, hint in HINTS.items() if words in said), "")
-    return place.error(f"not YAML: {said}{hint}")
+    hint = next((hint for words, hint in HINTS.items() if words in said), "")
+    if hint and mark and text[mark.index : mark.index + 1] == "\t":
+        hint = SPACES
+    return place.error(f"not YAML: {said}{hint and f': {hint}'}")
 
 
 class _Builder:

@@ -20,13 +20,16 @@ from worker.log.fields import (
     CALL_ERROR,
     COMMON,
     COUNTS,
+    DEADLINE,
     DURATION,
     ENDPOINT,
     ERROR_MESSAGE,
+    HINT,
     OUTCOMES,
     QNAME,
     REASONS,
     RESOLUTION_ERRORS,
+    RETRY_IN,
     ROUND,
     SIGNALS,
     STATUS_CODE,
@@ -46,6 +49,9 @@ WAITING = {
     "min_pods": "for DNS to list more pods",
     "no_answer": "for DNS to list a pod",
 }
+NOT_CONFIRMED = "not confirmed by a newer DNS answer"
+# Why a broadcast was over before its first DNS answer, if it began at all.
+NOBODY_CALLED = {"cancelled": "the run was stopped", "deadline": "the deadline passed"}
 
 
 class EventType(NamedTuple):
@@ -82,15 +88,21 @@ def _call_failed(e: Event) -> str:
 
 
 def _after(calls: int) -> str:
-    return f"after {calls} call{'s' * (calls > 1)}" if calls else "without a call"
+    return f"after {_calls(calls)}" if calls else "without a call"
+
+
+def _calls(number: int) -> str:
+    return f"{number} call{'s' * (number > 1)}"
 
 
 def _broadcast_finished(e: Event) -> str:
-    text = f"{e['outcome']}: {_counts(e)}"
-    if e.get("reason"):
-        text += f" ({e['reason']})"
-    if not e["confirmed"]:
-        text += "; no newer DNS answer confirmed it"
+    reason, text = e.get("reason"), f"{e['outcome']}: {_counts(e)}"
+    if reason in NOBODY_CALLED and not e["rounds"]:
+        text = f"{e['outcome']}: nobody was called before {NOBODY_CALLED[reason]}"
+    elif reason and not e.get(reason):  # else the counts have the word already
+        text += f" ({reason})"
+    elif not reason and not e["confirmed"]:
+        text += f"; {NOT_CONFIRMED}"
     return f"{text}. Hint: {e['hint']}" if e.get("hint") else text
 
 
@@ -143,9 +155,9 @@ EVENTS: tuple[EventType, ...] = (
             Field("request_url", "string", "`url`", "http://web-server-headless:8080/clear-caches"),
             Field("method", "string", "`method`", "POST"),
             Field("concurrency", "integer", "`concurrency`: calls in flight at once", 16, "calls"),
-            Field("deadline_seconds", "number", "`deadline`", 300.0, "seconds"),
+            DEADLINE,
         ),
-        lambda e: f"{e['method']} {e['request_url']}, {e['concurrency']} at once",
+        lambda e: f"{e['method']} {e['request_url']}, at most {_calls(e['concurrency'])} at once",
     ),
     EventType(
         "endpoints.resolved",
@@ -222,14 +234,7 @@ EVENTS: tuple[EventType, ...] = (
             *CALL_AFTER_STATUS,
             CALL_ERROR,
             ERROR_MESSAGE,
-            Field(
-                "retry_in_seconds",
-                "number",
-                "the shortest time until the next call",
-                1.0,
-                "seconds",
-                "the endpoint is called again",
-            ),
+            RETRY_IN,
             Field(
                 "response_body",
                 "string",
@@ -305,13 +310,7 @@ EVENTS: tuple[EventType, ...] = (
                 "10.1.0.9:8080 status",
                 when="an endpoint failed",
             ),
-            Field(
-                "hint",
-                "string",
-                "what to look at first",
-                "the method is POST, but the pods allow only GET: set method",
-                when="the failures suggest something",
-            ),
+            HINT,
         ),
         _broadcast_finished,
     ),
@@ -340,7 +339,7 @@ EVENTS: tuple[EventType, ...] = (
             Field(
                 "key",
                 "string",
-                "path of the key, as in `broadcasts[0].timeout`; on a command line, the option",
+                "path of the key, as in `broadcasts[0].timeout`; or the option, or its variable",
                 "broadcasts[0].timout",
                 when="it belongs to a key or an option",
             ),

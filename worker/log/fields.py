@@ -161,6 +161,28 @@ CALL_AFTER_STATUS = (
     ),
     Field("span_id", "string", "16 hex digits, as sent in `traceparent`", "0e6a4b1c92d7f853"),
 )
+DEADLINE = Field(
+    "deadline_seconds",
+    "number",
+    "how long it can take: `deadline`, or the time until the run's `--deadline` if that is less",
+    300.0,
+    "seconds",
+)
+RETRY_IN = Field(
+    "retry_in_seconds",
+    "number",
+    "the shortest time until the next call",
+    1.0,
+    "seconds",
+    "the endpoint is called again",
+)
+HINT = Field(
+    "hint",
+    "string",
+    "what to look at first",
+    "the method is POST, but the pods allow only GET: set method",
+    when="the failures suggest something",
+)
 COUNTS = (
     Field("seen", "integer", "endpoints that DNS has listed", 3, "endpoints"),
     Field("acknowledged", "integer", "of these, acknowledged: a call met `expect`", 2, "endpoints"),

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import select
+import threading
+import time
+from collections import deque
 
-from worker.stop import Stop
+from worker.stop import Stop, start_thread
 
-STALL_SECONDS = 30.0
-STALL_SECONDS_AFTER_STOP = 0.5
-SLICE_SECONDS = 0.1  # how often a wait looks for a stop signal
+# How long the end of a run waits for the reader: without any progress, and in all.
+PATIENCE_SECONDS = (30.0, 30.0)
+PATIENCE_SECONDS_AFTER_STOP = (0.5, 5.0)
+SLICE_SECONDS = 0.1  # how often that wait looks for a stop signal
+MAX_BACKLOG_BYTES = 16 * 1024 * 1024
 
 
 class Sink:
-    """Writes lines to a file descriptor. `lost` tells whether one could not be written.
+    """Writes lines to a file descriptor, and never waits for its reader before `flush`.
 
-    A run must end whoever reads its log. So a reader that takes nothing for STALL_SECONDS is given
-    up, and after a stop signal sooner: after STALL_SECONDS_AFTER_STOP.
+    What the reader does not take at once is a backlog, which a thread writes as the reader takes
+    it: the pods are called whoever reads the log. `lost` tells whether a line could not be written.
     """
 
     def __init__(self, descriptor: int, stop: Stop) -> None:
@@ -24,26 +29,68 @@ class Sink:
         self._stop = stop
         self._room = select.poll()
         self._room.register(descriptor, select.POLLOUT)
+        self._backlog: deque[bytes] = deque()
+        self._backlog_bytes = 0
+        self._changed = threading.Condition()
+        self._writing = False  # there is a thread, which alone writes
         self.lost = False
 
     def write(self, line: bytes) -> None:
-        """Writes all of it, or sets `lost`. After that it writes nothing more."""
-        while line and not self.lost:
-            try:
-                self._wait_for_room()
-                # A longer write may block even when there is room (pipe(7)).
-                line = line[os.write(self._descriptor, line[: select.PIPE_BUF]) :]
-            except OSError:
-                self.lost = True
-
-    def _wait_for_room(self) -> None:
-        """Raises TimeoutError when the reader has taken nothing for too long."""
-        patience = STALL_SECONDS
-        while not self._room.poll(SLICE_SECONDS * 1000):
-            if self._stop.requested:
-                patience = min(patience, STALL_SECONDS_AFTER_STOP)
-            patience -= SLICE_SECONDS
-            if patience <= 0:
-                raise TimeoutError
+        """Writes the line, or puts it behind the backlog. After a loss it writes nothing more."""
+        if not self._writing:
+            line = self._write(line, wait=False)
+        if line and not self.lost:
+            self._put(line)
 
     info = warning = error = write  # structlog calls the method that it was called with
+
+    def flush(self) -> None:
+        """Waits until all is written, but not for long: a run must end whoever reads its log.
+
+        What is left then is lost. After a stop signal there is less time.
+        """
+        with self._changed:
+            began_at = progressed_at = time.monotonic()
+            left = self._backlog_bytes
+            while left and not self.lost:
+                self._changed.wait(SLICE_SECONDS)
+                now = time.monotonic()
+                if self._backlog_bytes < left:
+                    left, progressed_at = self._backlog_bytes, now
+                stopped = self._stop.requested
+                stalled, in_all = PATIENCE_SECONDS_AFTER_STOP if stopped else PATIENCE_SECONDS
+                if now - progressed_at >= stalled or now - began_at >= in_all:
+                    self.lost = True
+
+    def _write(self, data: bytes, wait: bool) -> bytes:
+        """Writes as much as there is room for, or, with `wait`, all of it. Returns the rest."""
+        try:
+            while data and not self.lost and self._room.poll(None if wait else 0):
+                # A longer write may block even when there is room (pipe(7)).
+                data = data[os.write(self._descriptor, data[: select.PIPE_BUF]) :]
+        except OSError:
+            self.lost = True
+        return b"" if self.lost else data
+
+    def _put(self, line: bytes) -> None:
+        with self._changed:
+            self._backlog.append(line)
+            self._backlog_bytes += len(line)
+            self.lost = self.lost or self._backlog_bytes > MAX_BACKLOG_BYTES
+            if not self._writing:
+                self._writing = True
+                start_thread(self._write_backlog)
+            self._changed.notify_all()
+
+    def _write_backlog(self) -> None:
+        """In a thread of its own, which stays: whose reader was slow once may be so again."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._backlog)
+                line = self._backlog.popleft()
+            while line:
+                rest = self._write(line[: select.PIPE_BUF], wait=True) + line[select.PIPE_BUF :]
+                with self._changed:
+                    self._backlog_bytes -= len(line) - len(rest)
+                    self._changed.notify_all()
+                line = b"" if self.lost else rest

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from worker.model import Broadcast, BroadcastReport, CallResult, Endpoint
+from worker.model import Broadcast, BroadcastReport, CallResult, Ending, Endpoint
 
 NO_CALL = CallResult(Endpoint("", 0), span_id="", duration_seconds=0.0)
 
@@ -23,6 +23,8 @@ class Facts(NamedTuple):
     last: CallResult  # of the calls that failed alike; else NO_CALL
     acknowledged: int
     too_early: str  # " before 2 of 3 endpoints had acknowledged", where some had not
+    other_remedies: str  # than a later deadline, where something else held the calls up
+    ending: Ending | None
     ended_by_run: bool  # the run's deadline came, not the broadcast's
     has_credentials: bool
     path: str
@@ -63,6 +65,9 @@ def facts_of(broadcast: Broadcast, report: BroadcastReport) -> Facts:
         last=last or NO_CALL,
         acknowledged=report.count_of("acknowledged"),
         too_early=f" before {failed} of {seen} endpoints had acknowledged" if failed else "",
+        other_remedies=" or concurrency" * (seen > broadcast.concurrency)
+        + ", or lower stagger" * bool(broadcast.stagger_seconds),
+        ending=report.ending,
         # To the microsecond, as the log has both.
         ended_by_run=round(report.duration_seconds, 6) < broadcast.deadline_seconds,
         has_credentials=bool(broadcast.auth) or "authorization" in headers,
@@ -121,6 +126,23 @@ NOT_TLS = _says("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER", "PACKET_
 # the calls failed stands above the reasons: where all failed alike, that says more.
 HINTS: tuple[Hint, ...] = (
     # --- complete, but no newer answer confirmed it ---
+    Hint(
+        "unconfirmed",
+        "the run was stopped before a newer DNS answer could confirm the result: run it again",
+        lambda f: f.ending == "stopped",
+    ),
+    Hint(
+        "unconfirmed",
+        "the run's deadline passed before a newer DNS answer could confirm the result: "
+        "raise --deadline, or select fewer broadcasts for a run",
+        lambda f: f.ending == "deadline" and f.ended_by_run,
+    ),
+    Hint(
+        "unconfirmed",
+        "the deadline of {broadcast.deadline_seconds:g} s passed before a newer DNS answer could "
+        "confirm the result: raise deadline",
+        lambda f: f.ending == "deadline",
+    ),
     Hint(
         "unconfirmed",
         "settle is 0s, so nothing was confirmed: set settle to more than a DNS cache's TTL",
@@ -285,6 +307,7 @@ HINTS: tuple[Hint, ...] = (
         lambda f: f.last.allow,
     ),
     Hint("status 405", "the pods do not allow the method {broadcast.method}: set method"),
+    Hint("status 501", "the pods do not implement the method {broadcast.method}: set method"),
     Hint("status 413", "the body is longer than the pods accept: send a shorter one"),
     Hint(
         "status 415",
@@ -368,11 +391,11 @@ HINTS: tuple[Hint, ...] = (
     Hint(
         "deadline",
         "the deadline of {broadcast.deadline_seconds:g} s passed{too_early}: "
-        "raise deadline or concurrency, or lower stagger",
+        "raise deadline{other_remedies}",
     ),
     Hint(
         "cancelled",
-        "the run was stopped before it was done: run it again, "
-        "and see kubectl describe job and pod for who stopped it",
+        "the run was stopped before it was done: run it again "
+        "(if Kubernetes stopped it, kubectl describe job and pod say why)",
     ),
 )

@@ -18,6 +18,7 @@ from worker.model import (
     BroadcastReport,
     CallError,
     CallResult,
+    Ending,
     Endpoint,
     EndpointReport,
     Outcome,
@@ -25,7 +26,7 @@ from worker.model import (
     ResolutionFailure,
     Verdict,
 )
-from worker.rounds.steps import Ask, Call, Cut, CutReason, Ending, Finish, Step, Wait, WaitReason
+from worker.rounds.steps import Ask, Call, Cut, CutReason, Finish, Step, Wait, WaitReason
 
 # A cache counts whole seconds: two answers closer than this may be one copy (RFC 1035, 3.2.1).
 TTL_ROUNDING_SECONDS = 1.0
@@ -104,6 +105,7 @@ class Ledger:
         self._broadcast = broadcast
         self._started_at = started_at
         self._deadline_at = min(started_at + broadcast.deadline_seconds, run_deadline_at)
+        self.deadline_seconds = max(self._deadline_at - started_at, 0.0)
         self._cut_at = self._deadline_at
         self._cut_reason: CutReason = "deadline"
         self._patience_ends_at = started_at + broadcast.settle_seconds
@@ -133,9 +135,14 @@ class Ledger:
         return self._ending is not None
 
     @property
-    def waits_for_room(self) -> bool:
-        """Whether a call may start as soon as the run has fewer in flight."""
-        return bool(self._todo)
+    def in_flight(self) -> int:
+        """How many calls are in flight."""
+        return self._in_flight
+
+    def waits_for_room(self, now: float) -> bool:
+        """Whether a call may start, if the run as a whole may start one."""
+        free = self._in_flight < self._broadcast.concurrency
+        return bool(self._todo) and free and now >= self._next_start_at
 
     # --- what to do ---------------------------------------------------------------------------
 
@@ -164,12 +171,13 @@ class Ledger:
         if now >= self._cut_at and not self._cut:
             return Cut(self._cut_reason)
         wake_at = math.inf if self._cut else self._cut_at
-        room = min(room, self._broadcast.concurrency - self._in_flight, len(self._todo))
-        if room <= 0:
-            return Wait(wake_at, "calls")
-        if now < self._next_start_at:
+        free = min(self._broadcast.concurrency - self._in_flight, len(self._todo))
+        if free > 0 and now < self._next_start_at:
             return Wait(min(self._next_start_at, wake_at), "calls")
-        return Call(tuple(islice(self._todo, 1 if self._broadcast.stagger_seconds else room)))
+        if min(free, room) <= 0:
+            return Wait(wake_at, "calls")
+        count = 1 if self._broadcast.stagger_seconds else min(free, room)
+        return Call(tuple(islice(self._todo, count)))
 
     def _ask_or_wait(self, now: float) -> Step:
         assert self._ask_at is not None  # else patience is spent, which is an ending
@@ -362,6 +370,7 @@ class Ledger:
             calls=self.calls,
             confirmed=self._confirmed(),
             duration_seconds=now - self._started_at,
+            ending=self._ending,
         )
 
     def _judge(self, endpoint: Endpoint, entry: Entry) -> EndpointReport:

@@ -63,6 +63,8 @@ class Rounds:
                 self._go_on(number)
             while (begun := self._schedule.begin(self._world.now())) is not None:
                 self._begin(begun)
+            for number, room in self._schedule.shares(self._world.now()):
+                self._go_on(number, room)
             if self._due_at:
                 self._take(self._world.receive(min(self._due_at.values())))
         self.current = None
@@ -80,17 +82,20 @@ class Rounds:
             request_url=broadcast.url,
             method=broadcast.method,
             concurrency=broadcast.concurrency,
-            deadline_seconds=broadcast.deadline_seconds,
+            deadline_seconds=self._schedule.ledgers[number].deadline_seconds,
         )
         self._go_on(number)
 
-    def _go_on(self, number: int) -> None:
-        """Does what the ledger says, until it says to wait or that it is over."""
+    def _go_on(self, number: int, room: int = 0) -> None:
+        """Does what the ledger says, until it says to wait or that it is over.
+
+        `room`: how many calls it may start at most.
+        """
         self.current = self._broadcasts[number].name
         ledger = self._schedule.ledgers[number]
         while True:
             now = self._world.now()
-            step = ledger.next_step(now, self._schedule.room)
+            step = ledger.next_step(now, room)
             match step:
                 case Ask(ends_at):
                     self._asked_at[number] = now
@@ -98,8 +103,8 @@ class Rounds:
                     ledger.record_question()
                 case Call(endpoints):
                     self._world.call(number, endpoints)
-                    self._schedule.in_flight += len(endpoints)
                     ledger.record_started(endpoints, now)
+                    room -= len(endpoints)
                 case Cut(reason):
                     self._world.cut(number, reason)
                     ledger.record_cut()
@@ -128,7 +133,6 @@ class Rounds:
         for message in messages:
             match message:
                 case Ended(number, outcome):
-                    self._schedule.in_flight -= 1
                     self._ended(number, outcome)
                     self._due_at[number] = -math.inf
                 case Answered(number, outcome):
@@ -138,9 +142,8 @@ class Rounds:
                 case StopSignal(number):
                     self._stop(number)
                     self._due_at = dict.fromkeys(self._due_at, -math.inf)
-        for number in self._due_at:  # who waits for others' calls to end
-            if self._schedule.ledgers[number].waits_for_room:
-                self._due_at[number] = -math.inf
+                case _:
+                    assert_never(message)
 
     def _stop(self, signal_number: int) -> None:
         """The first signal leaves calls in flight the grace period, a second one cuts them."""

@@ -6,7 +6,7 @@ Pure, as `ledger` is, which decides within one broadcast.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from worker.model import Broadcast
 from worker.rounds.ledger import Ledger
@@ -29,7 +29,6 @@ class Schedule:
         self._most_in_flight = max((b.concurrency for b in broadcasts), default=0)
         self._cut_at: float | None = None  # of a stop signal
         self.ledgers: list[Ledger] = []  # of the broadcasts that have begun, by their number
-        self.in_flight = 0
 
     def begin(self, now: float) -> int | None:
         """Begins the next broadcast if it may begin now, and returns its number."""
@@ -48,10 +47,18 @@ class Schedule:
         before = self.ledgers[-1]
         return before.finished if self._sequential else before.first_calls_made
 
-    @property
-    def room(self) -> int:
-        """How many calls may start: the run has as many in flight as its largest broadcast may."""
-        return self._most_in_flight - self.in_flight
+    def shares(self, now: float) -> Iterator[tuple[int, int]]:
+        """Who may start how many calls now. Each is to start them before the next share is asked.
+
+        The run has no more calls in flight than its largest broadcast may have. Whoever has the
+        fewest is served first, so that none that is slow keeps the others from their calls.
+        """
+        while room := self._most_in_flight - sum(ledger.in_flight for ledger in self.ledgers):
+            waiting = [n for n, each in enumerate(self.ledgers) if each.waits_for_room(now)]
+            if not waiting:
+                return
+            least = min(waiting, key=lambda number: self.ledgers[number].in_flight)
+            yield least, math.ceil(room / len(waiting))
 
     def record_stop(self, cut_at: float) -> None:
         """Books a stop signal: no new call starts, and calls in flight are cut at `cut_at`."""

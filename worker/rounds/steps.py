@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from worker.model import Endpoint
+from worker.model import Ending, Endpoint
 
-Ending = Literal["confirmed", "settle", "deadline", "stopped", "not_headless"]
 WaitReason = Literal["question", "calls", "backoff", "cached_answer", "min_pods", "no_answer"]
 CutReason = Literal["deadline", "cancelled"]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
-from worker.log.events import WAITING, Event
+from worker.log.events import NOT_CONFIRMED, WAITING, Event
 from worker.log.formats import console_line, encode_line, printable
 from worker.log.sink import Sink
 
@@ -44,13 +44,13 @@ class Progress:
     _resolution: Event = field(default_factory=dict)  # the last resolution.failed
 
     def spellings(self, now: float, alone: bool = True) -> list[str]:
-        """Counts and time left, from the longest text to the shortest.
+        """Counts and the time until the deadline, from the longest text to the shortest.
 
         alone: no other broadcast is running, so that `activity` has a line of its own.
         """
         done, bad = self.acknowledged, self.failed
         waiting = self.seen - done - bad
-        left, rest = f"{_clock(self.ends_at - now)} left", f"round {self.round}"
+        left, rest = f"deadline in {_clock(self.ends_at - now)}", f"round {self.round}"
         short = f"{done} of {self.seen}, {bad} failed"
         long = [
             f"{done} acknowledged, {bad} failed, {waiting} waiting of {self.seen}  {rest}  {left}",
@@ -58,7 +58,7 @@ class Progress:
         ]
         if not alone:
             long = [f"{short}  {left}  {self.activity(now)}"]
-        return [*long, f"{short}  {left}", f"{done} of {self.seen}"]
+        return [*long, f"{short}  {left}", short, f"{done} of {self.seen}"]
 
     def activity(self, now: float) -> str:
         """What the broadcast is doing."""
@@ -124,7 +124,7 @@ class Progress:
         elif reason and reason not in CALLS_FAILED and reason not in self._missed:
             self.failures.insert(0, reason)
         if not reason and not event["confirmed"]:
-            self.failures.append("no newer DNS answer confirmed it")
+            self.failures.append(NOT_CONFIRMED)
 
 
 class View:

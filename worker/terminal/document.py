@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from worker.config.errors import ConfigError
+from worker.config.values import write_duration
 from worker.log.formats import printable
 from worker.log.masking import Masker
 
@@ -62,7 +63,7 @@ def _flat(document: Document, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _said(key: str, value: Any, broadcast: Document) -> list[str]:
-    """A value in words. Lines after the first belong below it."""
+    """A value, as a configuration has it. Lines after the first belong below it."""
     if key == "endpoints":
         return [str(len(value)), *value]
     if key == "request":
@@ -70,9 +71,9 @@ def _said(key: str, value: Any, broadcast: Document) -> list[str]:
     if key == "body" and value:
         return ["", *(f"> {line}" for line in _shortened(value, broadcast["body_bytes"]))]
     if key.endswith("_seconds"):
-        return [f"{value:g} s"]
+        return [write_duration(value)]
     if isinstance(value, bool):
-        value = "yes" if value else "no"
+        value = "true" if value else "false"
     elif isinstance(value, list):
         value = ", ".join(value)
     said = "none" if value in (None, "") else str(value)

@@ -34,6 +34,7 @@ ERASE = "\r\x1b[J"  # from the beginning of the line to the end of the screen
 UP = "\x1b[{}A"
 LEVEL_COLUMNS = slice(13, 20)  # in a console line
 MIN_NAME_COLUMNS = 12
+FINAL_COLUMNS = 30  # for what a broadcast came to, so that finished ones are aligned
 STYLES = {
     "info": "",
     "warning": "yellow",
@@ -56,7 +57,7 @@ class Screen:
         self._excerpt = excerpt
         no_color = bool(os.environ.get("NO_COLOR"))  # rich before 14 obeys an empty one, too
         self._console = Console(file=sys.stdout, force_terminal=True, no_color=no_color)
-        self._marks: tuple[str, ...] = tuple("#x-" if self._console.options.ascii_only else "━x─")
+        self._marks: tuple[str, ...] = tuple("#x-" if self._console.options.ascii_only else "━╍─")
         self._view = View()
         self._above: Lasting = []  # what stays above the live part, and is not drawn yet
         self._drawn: object = None  # the live part on the terminal, and the terminal's size
@@ -98,8 +99,9 @@ class Screen:
     def _final_line(self, event: Event) -> Text:
         progress, outcome = self._view.broadcasts[event["broadcast"]], event["outcome"]
         text = f"{outcome}, {progress.acknowledged} of {progress.seen}"
-        texts = [f"{text}  {event['duration_seconds']:.1f} s", text]
+        texts = [f"{text}  {event['duration_seconds']:.1f} s".ljust(FINAL_COLUMNS), text]
         (line,) = self._bar_lines([progress], [texts], self._size().columns - 1)
+        line.rstrip()
         line.highlight_words([outcome], STYLES[outcome])
         return line
 
@@ -147,7 +149,9 @@ class Screen:
         """Names, bars, and the longest spellings that leave room for bars; else no bars."""
         least, most = BAR_CELLS
         names = [Text(INDENT + progress.name, "bold") for progress in shown]
-        room = min(max(name.cell_len for name in names), max(width // 3, MIN_NAME_COLUMNS))
+        # Also for the names above the live part, so that all bars begin in one column.
+        longest = max(len(INDENT + name) for name in self._view.broadcasts)
+        room = min(longest, max(width // 3, MIN_NAME_COLUMNS))
         for name in names:
             name.truncate(room, overflow="ellipsis", pad=True)
         for texts in zip(*spellings, strict=True):

@@ -166,8 +166,8 @@ def test_paths_that_lead_nowhere(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid) as caught:
         config.load(paths, {})
     assert str(caught.value).splitlines() == [
-        f"{tmp_path}/missing: expected a readable file or folder, got: No such file or directory; "
-        "--config names another",
+        f"{tmp_path}/missing: expected a readable file or folder, got: No such file or directory: "
+        "name another with --config",
         f"{tmp_path}/empty: expected *.yaml or *.yml files in this folder, got none",
         f"{tmp_path}/big.yaml: expected at most 1 MiB of YAML, got more",
     ]
@@ -185,7 +185,9 @@ def test_a_folder_that_must_not_be_read(tmp_path: Path) -> None:
         if root:
             os.seteuid(0)
         tmp_path.chmod(0o700)
-    message = "expected a readable file or folder, got: Permission denied; --config names another"
+    message = (
+        "expected a readable file or folder, got: Permission denied: name another with --config"
+    )
     assert str(caught.value) == f"{tmp_path}: {message}"
 
 
@@ -198,7 +200,7 @@ def test_a_file_that_cannot_be_read() -> None:
 
 # --- selection ----------------------------------------------------------------------------------
 
-
+SOURCES = {"--broadcast": "--broadcast", "--tag": "--tag"}
 LOADED = Config(
     files=(),
     broadcasts=(
@@ -221,7 +223,7 @@ LOADED = Config(
     ],
 )
 def test_select(names: list[str], tags: list[str], selected: str) -> None:
-    chosen = config.select(LOADED, names, tags)
+    chosen = config.select(LOADED, names, tags, SOURCES)
     assert " ".join(broadcast.name for broadcast in chosen.broadcasts) == selected
 
 
@@ -236,7 +238,7 @@ def test_select(names: list[str], tags: list[str], selected: str) -> None:
 )
 def test_a_selection_that_matches_nothing(names: list[str], tags: list[str], message: str) -> None:
     with pytest.raises(ConfigInvalid) as caught:
-        config.select(LOADED, names, tags)
+        config.select(LOADED, names, tags, SOURCES)
     assert str(caught.value) == message
 
 

@@ -148,7 +148,30 @@ def test_a_call_that_the_deadline_cuts_off_is_a_line_of_the_table() -> None:
         (
             "broadcast.finished",
             {"outcome": "complete", "seen": 3, "acknowledged": 2, "gone": 1, "confirmed": False},
-            "complete: 2 of 3 endpoints acknowledged, 1 gone; no newer DNS answer confirmed it",
+            "complete: 2 of 3 endpoints acknowledged, 1 gone; not confirmed by a newer DNS answer",
+        ),
+        (
+            "broadcast.finished",
+            {"outcome": "partial", "seen": 3, "acknowledged": 2, "failed": 1, "confirmed": False}
+            | {"reason": "some_calls_failed", "rounds": 1},
+            "partial: 2 of 3 endpoints acknowledged, 1 failed (some_calls_failed)",
+        ),
+        (
+            "broadcast.finished",
+            {"outcome": "partial", "seen": 3, "acknowledged": 1, "cancelled": 2}
+            | {"reason": "cancelled", "rounds": 1, "confirmed": False},
+            "partial: 1 of 3 endpoints acknowledged, 2 cancelled",
+        ),
+        (
+            "broadcast.finished",
+            {"outcome": "failed", "seen": 0, "acknowledged": 0, "reason": "deadline", "rounds": 1}
+            | {"confirmed": False, "hint": "raise deadline"},
+            "failed: 0 of 0 endpoints acknowledged (deadline). Hint: raise deadline",
+        ),
+        (
+            "broadcast.started",
+            {"method": "POST", "request_url": "http://web/", "concurrency": 16},
+            "POST http://web/, at most 16 calls at once",
         ),
         (
             "config.invalid",

@@ -24,24 +24,34 @@ def pipe() -> Any:
         os.close(descriptor)
 
 
-def test_a_pipe_that_is_full_and_does_not_block_is_waited_for(pipe: tuple[int, int]) -> None:
-    reader, writer = pipe
+def fill(writer: int) -> int:
+    """Fills the pipe. Returns how many bytes it holds."""
     os.set_blocking(writer, False)
-    line, lines = b"x" * 1023 + b"\n", 200  # a pipe holds 64 KiB
-    sink = Sink(writer, STOP)
+    filled = 0
+    try:
+        while True:
+            filled += os.write(writer, b"x" * 4096)
+    except BlockingIOError:
+        return filled
 
-    def write() -> None:
-        for _ in range(lines):
-            sink.write(line)
 
-    thread = threading.Thread(target=write)
-    thread.start()
+def read(reader: int, size: int) -> bytes:
     received = b""
-    while len(received) < lines * len(line):
+    while len(received) < size:
         received += os.read(reader, 4096)
-    thread.join()
-    assert received == line * lines
-    assert not sink.lost
+    return received
+
+
+def test_more_than_a_pipe_holds_is_written_as_its_reader_takes_it(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    lines = [b"%d" % number + b"x" * 1023 + b"\n" for number in range(200)]  # it holds 64 KiB
+    sink = Sink(writer, STOP)
+    for line in lines:
+        sink.write(line)  # and waits for nobody
+    assert read(reader, sum(map(len, lines))) == b"".join(lines)
+    sink.write(b"later\n")
+    sink.flush()
+    assert (sink.lost, os.read(reader, 100)) == (False, b"later\n")
 
 
 def test_a_line_that_cannot_be_written_is_remembered() -> None:
@@ -49,51 +59,87 @@ def test_a_line_that_cannot_be_written_is_remembered() -> None:
     os.close(reader)
     sink = Sink(writer, STOP)
     sink.write(b"line\n")
+    sink.write(b"line\n")
     os.close(writer)
     assert sink.lost
 
 
-def test_a_pipe_that_is_full_for_a_while_is_waited_for(pipe: tuple[int, int]) -> None:
-    reader, writer = pipe
-    os.set_blocking(writer, False)
-    filled = os.write(writer, b"x" * (1 << 20))
+def test_a_backlog_whose_reader_goes_away_is_lost() -> None:
+    reader, writer = os.pipe()
+    fill(writer)
     sink = Sink(writer, STOP)
-    threading.Timer(0.1, os.read, [reader, filled]).start()
     sink.write(b"line\n")
-    assert (sink.lost, os.read(reader, 100)) == (False, b"line\n")
+    assert not sink.lost
+    os.close(reader)
+    sink.flush()
+    assert sink.lost
+    sink.write(b"line\n")
+    os.close(writer)
+
+
+def test_a_backlog_is_no_larger_than_memory_allows(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sinks, "MAX_BACKLOG_BYTES", 10_000)
+    fill(pipe[1])
+    sink = Sink(pipe[1], STOP)
+    sink.write(b"x" * 9_000)
+    assert not sink.lost
+    sink.write(b"x" * 9_000)
+    assert sink.lost
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_a_reader_that_takes_nothing_is_given_up(
+def test_a_reader_that_takes_nothing_is_given_up_at_the_end(
     stopped: bool, pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sinks, "STALL_SECONDS", 3600 if stopped else 0.3)
+    short, long = (0.1, 3600.0), (3600.0, 3600.0)
+    monkeypatch.setattr(sinks, "PATIENCE_SECONDS", long if stopped else short)
+    monkeypatch.setattr(sinks, "PATIENCE_SECONDS_AFTER_STOP", short if stopped else long)
+    fill(pipe[1])
     stop = Stop()
     sink = Sink(pipe[1], stop)
+    sink.write(b"line\n")
+    assert not sink.lost
     if stopped:
-        monkeypatch.setattr(sinks, "STALL_SECONDS_AFTER_STOP", 0.1)
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        stop.install()
-        threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGTERM]).start()
-    while not sink.lost:
-        sink.write(b"x" * 10_000)
-    if stopped:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        threading.Timer(0.1, stop.signals.append, [signal.SIGTERM]).start()
+    sink.flush()
+    assert sink.lost
     assert stop.requested == stopped
 
 
-def test_after_a_stop_signal_a_slow_reader_still_gets_the_report(pipe: tuple[int, int]) -> None:
+def test_a_reader_that_takes_ever_so_little_is_given_up_too(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sinks, "PATIENCE_SECONDS", (3600.0, 0.5))
+    reader, writer = pipe
+    fill(writer)
+    sink = Sink(writer, STOP)
+    sink.write(b"x" * 1_000_000)
+    over = threading.Event()
+
+    def read_slowly() -> None:
+        while not over.wait(0.05):
+            os.read(reader, 4096)
+
+    thread = threading.Thread(target=read_slowly)
+    thread.start()
+    sink.flush()
+    over.set()
+    thread.join()
+    assert sink.lost
+
+
+def test_after_a_stop_signal_a_reader_still_gets_the_report(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     stop = Stop()
     stop.signals.append(signal.SIGTERM)
     sink = Sink(writer, stop)
     lines = [b"x" * 10_000 + b"\n"] * 20
-    thread = threading.Thread(target=lambda: sink.write(b"".join(lines)))
+    for line in lines:
+        sink.write(line)
+    thread = threading.Thread(target=sink.flush)
     thread.start()
-    received = b""
-    while len(received) < sum(map(len, lines)):
-        received += os.read(reader, 4096)
+    assert read(reader, sum(map(len, lines))) == b"".join(lines)
     thread.join()
-    assert received == b"".join(lines)
     assert not sink.lost

@@ -15,6 +15,7 @@ from worker.model import (
     BroadcastReport,
     CallError,
     CallResult,
+    Ending,
     Endpoint,
     EndpointReport,
     Tls,
@@ -92,8 +93,7 @@ def test_at_the_deadline_calls_that_failed_alike_say_more_than_the_deadline() ->
 
 
 OWN_DEADLINE = (
-    "the deadline of 300 s passed before MISSED endpoints had acknowledged: "
-    "raise deadline or concurrency, or lower stagger"
+    "the deadline of 300 s passed before MISSED endpoints had acknowledged: raise deadline"
 )
 RUN_DEADLINE = (
     "the run's deadline passed before MISSED endpoints had acknowledged: "
@@ -120,18 +120,63 @@ def test_a_deadline_that_came_early_was_that_of_the_run(
     assert hint(BROADCAST, ended) == expected.replace("MISSED", "1 of 2")
 
 
+UNCONFIRMED = "before a newer DNS answer could confirm the result: "
+
+
+@pytest.mark.parametrize(
+    ("ending", "seconds", "expected"),
+    [
+        ("stopped", 1.5, f"the run was stopped {UNCONFIRMED}run it again"),
+        (
+            "deadline",
+            1.5,
+            f"the run's deadline passed {UNCONFIRMED}"
+            "raise --deadline, or select fewer broadcasts for a run",
+        ),
+        ("deadline", 300.0, f"the deadline of 300 s passed {UNCONFIRMED}raise deadline"),
+        (
+            "settle",
+            40.1,
+            "DNS gave no newer answer within 40 s: "
+            "set settle to more than the TTL of the DNS cache (40s for the usual 30s)",
+        ),
+    ],
+)
+def test_what_ended_the_wait_for_a_newer_answer_is_named(
+    ending: Ending, seconds: float, expected: str
+) -> None:
+    fields: dict[str, Any] = {"outcome": "complete", "reason": None, "confirmed": False}
+    ended = report(ACKNOWLEDGED, **fields, ending=ending, duration_seconds=seconds)
+    assert hint(BROADCAST, ended) == expected
+
+
 def test_a_deadline_that_came_before_anybody_was_known() -> None:
     ended = report(reason="deadline", duration_seconds=300.0)
-    assert hint(BROADCAST, ended) == (
-        "the deadline of 300 s passed: raise deadline or concurrency, or lower stagger"
-    )
+    assert hint(BROADCAST, ended) == "the deadline of 300 s passed: raise deadline"
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "stagger_seconds", "remedies"),
+    [
+        (2, 0.0, "raise deadline"),
+        (1, 0.0, "raise deadline or concurrency"),
+        (2, 0.5, "raise deadline, or lower stagger"),
+        (1, 0.5, "raise deadline or concurrency, or lower stagger"),
+    ],
+)
+def test_the_hint_of_a_deadline_proposes_only_what_held_the_calls_up(
+    concurrency: int, stagger_seconds: float, remedies: str
+) -> None:
+    broadcast = BROADCAST._replace(concurrency=concurrency, stagger_seconds=stagger_seconds)
+    ended = report(ACKNOWLEDGED, failed("deadline"), reason="deadline", duration_seconds=300.0)
+    assert str(hint(broadcast, ended)).endswith(f" endpoints had acknowledged: {remedies}")
 
 
 def test_after_a_stop_signal_calls_that_failed_alike_do_not_count() -> None:
     both = failed("timeout"), EndpointReport(Endpoint("10.0.0.2", 8080), "cancelled", 0)
     assert hint(BROADCAST, report(*both, reason="cancelled")) == (
-        "the run was stopped before it was done: run it again, "
-        "and see kubectl describe job and pod for who stopped it"
+        "the run was stopped before it was done: run it again "
+        "(if Kubernetes stopped it, kubectl describe job and pod say why)"
     )
 
 

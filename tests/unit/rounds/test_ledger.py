@@ -482,9 +482,9 @@ def test_no_more_calls_start_than_the_run_has_room_for() -> None:
     book.record_answer(answer(0, 1, 2, 3), 0)
     start(book, 0, 1, 2, room=2)
     assert waiting(book, 0, room=0) == (300.0, "calls")
-    assert book.waits_for_room
+    assert book.waits_for_room(0)
     start(book, 0, 3, room=1)
-    assert not book.waits_for_room
+    assert not book.waits_for_room(0)
 
 
 def test_with_a_stagger_one_call_starts_at_a_time() -> None:

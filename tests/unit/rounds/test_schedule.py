@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from tests.unit.rounds.test_ledger import BROADCAST, SERVFAIL, answer, result, start, step
 from worker.rounds.schedule import Schedule
 from worker.rounds.steps import Cut, Finish
@@ -77,6 +79,29 @@ def test_after_a_stop_all_begin_and_end() -> None:
 
 def test_the_run_has_room_for_the_calls_of_its_largest_broadcast() -> None:
     run = schedule()
-    assert run.room == 8
-    run.in_flight += 5
-    assert run.room == 3
+    begun(run, 0)
+    first = run.ledgers[0]
+    first.record_answer(answer(0, 1, 2, 3), 0)
+    step(first, 0, room=0)
+    assert list(itertools.islice(run.shares(0), 1)) == [(0, 8)]
+    start(first, 0, 1, 2)
+    assert list(run.shares(0)) == []  # it may have no more than two
+
+
+def test_who_has_the_fewest_calls_in_flight_is_served_first() -> None:
+    run = schedule()
+    begun(run, 0)
+    busy = run.ledgers[0]
+    busy.record_failure(SERVFAIL, 0)
+    begun(run, 0)
+    idle = run.ledgers[1]
+    for ledger in (busy, idle):
+        ledger.record_answer(answer(2, 1, 2, 3), 2)
+        step(ledger, 2, room=0)
+    start(busy, 2, 1, room=1)
+    shares = run.shares(2)
+    assert next(shares) == (1, 4)  # of seven, half, and it may start three
+    start(idle, 2, 1, 2, 3, room=4)
+    assert next(shares) == (0, 4)
+    start(busy, 2, 2, room=4)
+    assert list(shares) == []

@@ -74,9 +74,10 @@ def test_before_the_first_answer_it_asks() -> None:
     view = View()
     observe(view, "broadcast.started", 10.0, deadline_seconds=3600.0)
     assert progress(view).spellings(10.0) == [
-        "0 acknowledged, 0 failed, 0 waiting of 0  round 0  1:00:00 left",
-        "0 of 0, 0 failed, 0 waiting  round 0  1:00:00 left",
-        "0 of 0, 0 failed  1:00:00 left",
+        "0 acknowledged, 0 failed, 0 waiting of 0  round 0  deadline in 1:00:00",
+        "0 of 0, 0 failed, 0 waiting  round 0  deadline in 1:00:00",
+        "0 of 0, 0 failed  deadline in 1:00:00",
+        "0 of 0, 0 failed",
         "0 of 0",
     ]
     assert progress(view).activity(10.0) == "asking DNS"
@@ -87,20 +88,23 @@ def test_results_are_counted_and_who_is_called_again_is_waited_for(view: View) -
     again: Fields = {"endpoint": OTHER, "error_type": "timeout", "retry_in_seconds": 2.0}
     observe(view, "call.failed", 10.0, **again)
     assert progress(view).spellings(10.0)[0] == (
-        "1 acknowledged, 0 failed, 1 waiting of 2  round 1  4:50 left"
+        "1 acknowledged, 0 failed, 1 waiting of 2  round 1  deadline in 4:50"
     )
     assert progress(view).activity(10.0) == "calling; failed calls are repeated in 2 s"
     assert progress(view).activity(12.0) == "calling"
     observe(view, "endpoints.resolved", 12.0, round=2, newcomers=1)
     observe(view, "call.failed", 12.0, endpoint=OTHER, error_type="timeout")
-    assert progress(view).spellings(12.0)[1] == "1 of 3, 1 failed, 1 waiting  round 2  4:48 left"
+    assert (
+        progress(view).spellings(12.0)[1]
+        == "1 of 3, 1 failed, 1 waiting  round 2  deadline in 4:48"
+    )
 
 
 def test_a_wait_counts_down_and_so_does_the_deadline_not_past_zero(view: View) -> None:
     observe(view, "resolution.waiting", 295.0, reason="cached_answer", wait_seconds=5.0)
     assert progress(view).activity(296.5) == "waiting for a newer DNS answer, 4 s"
     assert progress(view).activity(300.0) == "waiting for a newer DNS answer"
-    assert progress(view).spellings(301.0)[2] == "0 of 2, 0 failed  0:00 left"
+    assert progress(view).spellings(301.0)[2] == "0 of 2, 0 failed  deadline in 0:00"
 
 
 def test_after_a_failed_question_it_asks_again(view: View) -> None:
@@ -160,8 +164,8 @@ def test_events_of_broadcasts_that_overlap_are_kept_apart(view: View) -> None:
         observe(view, "call.failed", broadcast=broadcast, **failed)
     observe(view, "call.succeeded", endpoint=OTHER)
     assert [each.spellings(10.0)[1] for each in view.running] == [
-        "1 of 2, 1 failed, 0 waiting  round 1  4:50 left",
-        "0 of 1, 1 failed, 0 waiting  round 1  1:00 left",
+        "1 of 2, 1 failed, 0 waiting  round 1  deadline in 4:50",
+        "0 of 1, 1 failed, 0 waiting  round 1  deadline in 1:00",
     ]
     for broadcast, seen in (("reload", 1), ("clear", 2)):
         observe(view, "endpoint.failed", broadcast=broadcast, endpoint=POD, error_type="status")
@@ -176,8 +180,9 @@ def test_events_of_broadcasts_that_overlap_are_kept_apart(view: View) -> None:
 
 def test_beside_others_a_broadcast_says_in_its_line_what_it_is_doing(view: View) -> None:
     assert progress(view).spellings(0.0, alone=False) == [
-        "0 of 2, 0 failed  5:00 left  calling",
-        "0 of 2, 0 failed  5:00 left",
+        "0 of 2, 0 failed  deadline in 5:00  calling",
+        "0 of 2, 0 failed  deadline in 5:00",
+        "0 of 2, 0 failed",
         "0 of 2",
     ]
 
@@ -210,7 +215,7 @@ def test_nothing_in_a_row_steers_a_terminal(view: View) -> None:
         ("dns_refused", ["dns_refused: 10.0.0.10:53 answered REFUSED"]),
         ("min_pods", ["min_pods"]),
         ("all_calls_failed", []),
-        (None, ["no newer DNS answer confirmed it"]),
+        (None, ["not confirmed by a newer DNS answer"]),
     ],
 )
 def test_the_row_says_why_a_broadcast_is_not_complete_or_not_confirmed(

@@ -59,7 +59,7 @@ def shows(*texts: str) -> Callable[[list[str]], bool]:
 
 
 def stable(lines: list[str]) -> list[str]:
-    return [re.sub(r"[45]:\d\d left", "T left", line) for line in lines]
+    return [re.sub(r"deadline in [45]:\d\d", "deadline in T", line) for line in lines]
 
 
 def test_each_running_broadcast_has_a_line_and_the_last_one_two_again(
@@ -74,21 +74,21 @@ def test_each_running_broadcast_has_a_line_and_the_last_one_two_again(
         "both", lambda lines: shows("0 of 2", "1 of 2")(lines) and not shows("calling")(lines)
     )
     assert stable(shown) == [
-        f"  clear      {'─' * 38} 0 of 2, 0 failed  T left",
-        f"  reload-all {'━' * 19}{'─' * 19} 1 of 2, 0 failed  T left",
+        f"  clear      {'─' * 31} 0 of 2, 0 failed  deadline in T",
+        f"  reload-all {'━' * 15}{'─' * 16} 1 of 2, 0 failed  deadline in T",
     ]
     terminal.resize(100, 10)
     shown = terminal.wait_for("what they do", shows("newer", "calling"))
     assert stable(shown) == [
-        f"  clear      {'─' * 26} 0 of 2, 0 failed  T left  waiting for a newer DNS answer",
-        f"  reload-all {'━' * 13}{'─' * 13} 1 of 2, 0 failed  T left  calling",
+        f"  clear      {'─' * 19} 0 of 2, 0 failed  deadline in T  waiting for a newer DNS answer",
+        f"  reload-all {'━' * 9}{'─' * 10} 1 of 2, 0 failed  deadline in T  calling",
     ]
     log.info("broadcast.finished", broadcast="clear", **FINISHED)
-    shown = terminal.wait_for("one", shows("waiting of 2"))
+    shown = terminal.wait_for("one", shows("waiting of 2", "  calling"))
     assert stable(shown) == [
-        f"  clear {'━' * 40} complete, 2 of 2  1.0 s",
-        f"  reload-all {'━' * 12}{'─' * 13} 1 acknowledged, 0 failed, 1 waiting of 2"
-        "  round 1  T left",
+        f"  clear      {'━' * 40} complete, 2 of 2  1.0 s",
+        f"  reload-all {'━' * 9}{'─' * 9} 1 acknowledged, 0 failed, 1 waiting of 2"
+        "  round 1  deadline in T",
         "  calling",
     ]
 
@@ -106,10 +106,23 @@ def test_of_broadcasts_that_do_not_fit_the_first_are_shown_and_the_others_counte
     assert not shows("more")(terminal.shown)
 
 
+def test_finished_broadcasts_are_aligned_whatever_they_came_to(log: Log, terminal: Watched) -> None:
+    begin(log, "clear", "reload-all")
+    partial = {"outcome": "partial", "seen": 200, "acknowledged": 100, "failed": 100}
+    reason = {"duration_seconds": 123.4, "reason": "some_calls_failed"}
+    log.error("broadcast.finished", broadcast="reload-all", **FINISHED | partial | reason)
+    log.info("broadcast.finished", broadcast="clear", **FINISHED)
+    shown = terminal.wait_for("both", shows("partial", "complete"))
+    assert shown == [
+        f"  reload-all {'━' * 17}{'╍' * 18} partial, 100 of 200  123.4 s",
+        f"  clear      {'━' * 35} complete, 2 of 2  1.0 s",
+    ]
+
+
 def test_names_take_up_no_more_than_a_third(log: Log, terminal: Watched) -> None:
     begin(log, "a", "b" * 60)
     shown = terminal.wait_for("both", lambda lines: str(lines).count("0 of 2") == 2)
     assert stable(shown) == [
-        f"  a{' ' * 23} {'─' * 15} 0 of 2, 0 failed  T left  calling",
-        f"  {'b' * 23}… {'─' * 15} 0 of 2, 0 failed  T left  calling",
+        f"  a{' ' * 23} {'─' * 17} 0 of 2, 0 failed  deadline in T",
+        f"  {'b' * 23}… {'─' * 17} 0 of 2, 0 failed  deadline in T",
     ]

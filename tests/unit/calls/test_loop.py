@@ -1,0 +1,82 @@
+"""What a bug in a call comes to: it must not end the thread, with which all others would hang."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+import types
+from collections.abc import Generator
+from queue import Empty, SimpleQueue
+
+import pytest
+
+from tests.loopback.pods import Pods, silent
+from tests.loopback.serving import HANG_SECONDS
+from worker.calls.call import Caller
+from worker.calls.connection import Cut, Wait
+from worker.calls.loop import Ended, Loop
+from worker.model import Broadcast, CallResult, Endpoint
+
+RESULT = CallResult(Endpoint("127.0.0.1", 80), "", 0.0)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_bug_in_a_call_is_what_it_came_to_and_others_go_on(cut: bool) -> None:
+    arrived: SimpleQueue[list[Ended]] = SimpleQueue()
+    loop, bug = Loop(arrived.put), RuntimeError("a bug")
+    reader, writer = os.pipe()
+
+    @types.coroutine
+    def wait() -> Generator[Wait, None, None]:
+        """For what never comes."""
+        yield Wait(reader, select.EPOLLIN, time.monotonic() + HANG_SECONDS)
+
+    async def broken() -> CallResult:
+        if cut:
+            try:
+                await wait()
+            except Cut:
+                raise bug from None
+        raise bug
+
+    async def sound() -> CallResult:
+        return RESULT
+
+    loop.start(7, [broken()])
+    loop.cut(7, "cancelled")
+    assert arrived.get(timeout=HANG_SECONDS) == [Ended(7, bug)]
+    loop.start(8, [sound()])
+    assert arrived.get(timeout=HANG_SECONDS) == [Ended(8, RESULT)]
+    assert loop.in_flight == 0
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_bug_in_a_thread_of_the_pool_reaches_the_main_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else its calls never end: neither a deadline nor SIGTERM ends the run any more."""
+    real, turns = Loop._go_on, iter(range(1000))  # noqa: SLF001
+
+    def go_on(self: Loop, seconds: float) -> bool:
+        if next(turns) == 2:
+            raise MemoryError
+        return real(self, seconds)
+
+    monkeypatch.setattr(Loop, "_go_on", go_on)
+    posted: SimpleQueue[list[Ended]] = SimpleQueue()
+    with Pods(1) as pods:
+        pods[0].script(silent)
+        url = f"http://web:{pods.port}/"
+        broadcast = Broadcast("b", url, False, "web", pods.port, timeout_seconds=1.0)
+        caller = Caller(broadcast, "0" * 32, None)
+        loop = Loop(posted.put)
+        loop.start(0, [caller.call(Endpoint(pods.addresses[0], pods.port), "0" * 16)])
+        pods.wait_for("the request", lambda: bool(pods[0].requests))
+        loop.start(0, [])  # wakes it
+        try:
+            (ended,) = posted.get(timeout=10)
+        except Empty:
+            pytest.fail("nobody hears of it, and the call never ends")
+    assert isinstance(ended.outcome, Exception)

@@ -219,7 +219,8 @@ class EndpointReport(NamedTuple):
 class BroadcastReport(NamedTuple):
     """What one broadcast came to. seen = acknowledged + failed + gone + cancelled.
 
-    `ending` is what ended it; None if it was not carried out.
+    `ending` is what ended it; None if it was not carried out. `resolution_error` is that of the
+    last question, if it failed, and `stale` says that the last answer may be an old copy.
     """
 
     name: str
@@ -231,6 +232,8 @@ class BroadcastReport(NamedTuple):
     confirmed: bool
     duration_seconds: float
     ending: Ending | None = None
+    resolution_error: ResolutionError | None = None
+    stale: bool = False
 
     def count_of(self, verdict: Verdict) -> int:
         return sum(report.verdict == verdict for report in self.endpoints)

@@ -640,8 +640,8 @@ def test_a_reader_that_takes_nothing_does_not_keep_a_stop_signal_from_ending_the
             while True:
                 os.write(writer, b"x")
         os.set_blocking(writer, True)
-        gate.open()
         process.send_signal(signal.SIGTERM)
+        gate.open()
         _, stderr = process.communicate(timeout=10)
         assert (process.returncode, stderr) == (143, LOST)
     os.close(reader)

@@ -361,7 +361,7 @@ NODE = ("corp.example.com",)
 NO_SUFFIX = "resolv.conf has no search suffix svc.ZONE, as a pod's has"
 
 
-@pytest.mark.parametrize("host", ["web", "web.shop", "web.shop.svc"])
+@pytest.mark.parametrize("host", ["web.shop", "web.shop.svc"])
 def test_where_resolv_conf_is_not_a_pods_a_short_name_is_refused(
     host: str, run: Run, nameserver: Nameserver, three_pods: Pods
 ) -> None:

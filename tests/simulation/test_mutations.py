@@ -43,15 +43,15 @@ class DoesNotWaitForWhoMayComeBack(Ledger):
         return False
 
     def _is_gone(self, entry: Entry) -> bool:
-        self._ending, ending = "settle", self._ending
+        self.ending, ending = "settle", self.ending
         gone = super()._is_gone(entry)
-        self._ending = ending
+        self.ending = ending
         return gone
 
 
 class BelievesTheFirstEmptyAnswer(Ledger):
     def record_answer(self, answer: Answer, now: float) -> Change:
-        self._empty_since = -math.inf
+        self._first_empty = answer._replace(expires_latest_at=-math.inf)
         return super().record_answer(answer, now)
 
 

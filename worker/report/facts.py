@@ -21,6 +21,8 @@ class Facts(NamedTuple):
     too_early: str  # " before 2 of 3 endpoints had acknowledged", where some had not
     other_remedies: str  # than a later deadline, where something else held the calls up
     ending: Ending | None
+    resolution_error: str | None  # of the last question
+    stale: bool  # the last answer may be an old copy
     ended_by_run: bool  # the run's deadline came, not the broadcast's
     has_credentials: bool
     path: str
@@ -44,6 +46,8 @@ def facts_of(broadcast: Broadcast, report: BroadcastReport) -> Facts:
         other_remedies=" or concurrency" * (seen > broadcast.concurrency)
         + ", or lower stagger" * bool(broadcast.stagger_seconds),
         ending=report.ending,
+        resolution_error=report.resolution_error,
+        stale=report.stale,
         # To the microsecond, as the log has both.
         ended_by_run=round(report.duration_seconds, 6) < broadcast.deadline_seconds,
         has_credentials=bool(broadcast.auth) or "authorization" in headers,

@@ -77,6 +77,18 @@ HINTS: tuple[Hint, ...] = (
     ),
     Hint(
         "unconfirmed",
+        "the last question to DNS failed ({resolution_error}): look at the pods of DNS and "
+        "their logs",
+        lambda f: f.resolution_error,
+    ),
+    Hint(
+        "unconfirmed",
+        "DNS answered with TTL 0 or said that its answer is stale, which confirms nothing: look at "
+        "what the DNS cache serves when it cannot reach its upstream",
+        lambda f: f.stale,
+    ),
+    Hint(
+        "unconfirmed",
         "DNS gave no newer answer within {broadcast.settle_seconds:g} s: "
         "set settle to more than the TTL of the DNS cache (40s for the usual 30s)",
     ),

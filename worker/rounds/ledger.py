@@ -38,8 +38,6 @@ from worker.rounds.steps import (
     WaitReason,
 )
 
-# An answer without endpoints, after one with endpoints, counts when it is repeated after this long.
-EMPTY_REPEATED_SECONDS = 1.0
 # A question ends at the deadline by itself. One that is later than this is not waited for.
 LATE_ANSWER_SECONDS = 0.5
 
@@ -67,7 +65,8 @@ class Ledger:
         self._answer: Answer | None = None  # the last good one
         self._baseline: Answer | None = None  # what a newer answer must be newer than
         self._failure: ResolutionFailure | None = None  # of the last question
-        self._empty_since: float | None = None  # DNS lists nobody any more, since then
+        self._first_empty: Answer | None = None  # since when DNS lists nobody any more
+        self._capped = False  # there may be more endpoints than DNS lists
         self._uncalled = False  # no calls were made from the answer yet
         self._calling = False  # a round of calls is going on, of which …
         self._todo: deque[Endpoint] = deque()  # … these are not started
@@ -75,16 +74,9 @@ class Ledger:
         self._cut = False
         self._quiet_questions = 0
         self._stopped = False
-        self._ending: Ending | None = None
+        self.ending: Ending | None = None  # once `next_step` has said Finish
         self.first_calls_made = False  # to all of the first answer, or there was no such answer
-        self.rounds = 0
-        self.calls = 0
-        self.in_flight = 0  # calls
-
-    @property
-    def finished(self) -> bool:
-        """Whether `next_step` has said Finish."""
-        return self._ending is not None
+        self.rounds = self.calls = self.in_flight = 0
 
     def waits_for_room(self, now: float) -> bool:
         """Whether a call may start, if the run as a whole may start one."""
@@ -98,7 +90,7 @@ class Ledger:
         if not self._calling:
             ending = self._find_ending(now)
             if ending:
-                self._ending = ending
+                self.ending = ending
                 self.first_calls_made = True
                 return Finish(ending)
             if self._asking:
@@ -136,7 +128,7 @@ class Ledger:
         if self._failure and self._failure.error_type in rules.NEVER_RESOLVED:
             return "never_resolved"
         callable_now = self._uncalled and bool(self._owed())
-        waits = self._too_few() or self._somebody_may_come_back()
+        waits = self._too_few() or any(map(self._may_come_back, self._entries.values()))
         if not callable_now and self._confirmed() and not waits:
             return "confirmed"
         if self._stopped:
@@ -175,10 +167,6 @@ class Ledger:
             and not self._owed()
         )
 
-    def _somebody_may_come_back(self) -> bool:
-        """Whether an endpoint that owes an acknowledgement is missing from the last answer."""
-        return any(self._may_come_back(entry) for entry in self._entries.values())
-
     def _may_come_back(self, entry: rules.Entry) -> bool:
         """Whether it is missing, and it matters: it could be called again, or would not be gone.
 
@@ -210,30 +198,36 @@ class Ledger:
     def record_answer(self, answer: Answer, now: float) -> Change:
         """Books who is listed now.
 
-        That nobody is listed any more is believed when it is said again, at least a second later:
-        a server that has just started, or another one after a lost packet, may say so as well.
+        That nobody is listed any more is believed when a newer answer says the same: a server that
+        has just started, or another one after a lost packet, may say so as well.
         """
         if not answer.endpoints and self._entries:
-            self._empty_since = now if self._empty_since is None else self._empty_since
-            if now - self._empty_since < EMPTY_REPEATED_SECONDS:
+            self._first_empty = self._first_empty or answer
+            if not rules.is_newer(answer, self._first_empty):
                 self.record_failure(ResolutionFailure(answer.qname, "no_pods", "doubted"), now)
                 return Change(0, 0, 0, None, nobody=True, doubted=True)
         else:
-            self._empty_since = None
+            self._first_empty = None
         self.rounds += 1
         self._asking = False
         self._failure = None
         self._uncalled = True
         previous, self._answer = self._answer, answer
-        left = sum(entry.listed_in is previous for entry in self._entries.values())
         newcomers = 0
-        for endpoint in self._listed():
+        for endpoint in answer.endpoints:
             entry = self._entries.get(endpoint)
             newcomers += entry is None
-            left -= entry is not None and entry.listed_in is previous
-            self._entries[endpoint] = (
-                entry._replace(listed_in=answer) if entry else rules.Entry(answer)
-            )
+            self._entries[endpoint] = rules.listed(entry, answer)
+        left = [endpoint for endpoint, e in self._entries.items() if e.listed_in is previous]
+        for endpoint in left:
+            entry = self._entries[endpoint] = self._entries[endpoint]._replace(missing_from=answer)
+            if self._may_come_back(entry):
+                settled_at = now + self._broadcast.settle_seconds
+                self._patience_ends_at = max(self._patience_ends_at, settled_at)
+        if answer.capped:
+            self._capped = True
+        elif answer.endpoints and previous and rules.is_newer(answer, previous):
+            self._capped = False
         newer = rules.is_newer(answer, self._baseline) if self._baseline else None
         if not self._owed():
             self.first_calls_made = True
@@ -243,7 +237,7 @@ class Ledger:
             else:
                 self._ask(now + self._pause(), now)
         nobody = not answer.endpoints and self._too_few()
-        return Change(len(answer.endpoints), newcomers, left, newer, nobody)
+        return Change(len(answer.endpoints), newcomers, len(left), newer, nobody)
 
     def record_failure(self, failure: ResolutionFailure, now: float) -> None:
         """Books that a question had no answer, and why."""
@@ -343,8 +337,10 @@ class Ledger:
             rounds=self.rounds,
             calls=self.calls,
             confirmed=self._confirmed(),
+            resolution_error=self._failure.error_type if self._failure else None,
+            stale=self._answer is not None and self._answer.stale,
             duration_seconds=now - self._started_at,
-            ending=self._ending,
+            ending=self.ending,
         )
 
     def _judge(self, endpoint: Endpoint, entry: rules.Entry) -> EndpointReport:
@@ -353,9 +349,9 @@ class Ledger:
         listed = entry.listed_in is self._answer
         if entry.acknowledged:
             verdict = "acknowledged"
-        elif error_type == "cancelled" or (self._ending == "stopped" and self._still_owes(entry)):
+        elif error_type == "cancelled" or (self.ending == "stopped" and self._still_owes(entry)):
             verdict = "cancelled"
-        elif self._ending == "deadline" and self._owes(entry):
+        elif self.ending == "deadline" and self._owes(entry):
             error_type = "deadline"
         elif not listed and self._is_gone(entry):
             verdict = "gone"
@@ -365,16 +361,19 @@ class Ledger:
     def _is_gone(self, entry: rules.Entry) -> bool:
         """Whether it never accepted a connection, and DNS stopped listing it for good.
 
-        X
+        It was missing until `settle` was over, and the last answer, which lists others, is newer
+        than the first that did not list it: one unlucky copy in a cache proves nothing, nor does it
+        that nobody is listed.
         """
         answer = self._answer
         return (
             not entry.reached
-            and self._ending == "settle"
+            and self.ending == "settle"
             and self._failure is None
             and answer is not None
             and bool(answer.endpoints)
-            and rules.is_newer(answer, entry.listed_in)
+            and entry.missing_from is not None
+            and rules.is_newer(answer, entry.missing_from)
         )
 
     def _find_reason(self, counts: Counter[Verdict], deadline_hit: bool) -> Reason | None:
@@ -382,13 +381,15 @@ class Ledger:
         if self._failure and self._failure.error_type in rules.NEVER_RESOLVED:
             return self._failure.error_type
         short = counts["acknowledged"] < self._broadcast.min_pods or self._answer is None
-        if counts["cancelled"] or (self._ending == "stopped" and short and not counts["failed"]):
+        if counts["cancelled"] or (self.ending == "stopped" and short and not counts["failed"]):
             return "cancelled"
         if counts["failed"]:
             if deadline_hit:
                 return "deadline"
             return "some_calls_failed" if counts["acknowledged"] else "all_calls_failed"
-        if self._answer and self._answer.capped:
+        if self._failure and self._failure.error_type in rules.LIST_SOMEBODY:
+            return self._failure.error_type
+        if self._capped:
             return "dns_capped"
         if not short:
             return None

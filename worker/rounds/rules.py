@@ -19,6 +19,10 @@ NEVER_RETRIED: frozenset[CallError] = frozenset(
 )
 # No later answer can change these: the configuration has to.
 NEVER_RESOLVED: frozenset[ResolutionError] = frozenset({"not_headless", "no_cluster_suffix"})
+# They say that somebody is listed who is not called.
+LIST_SOMEBODY: frozenset[ResolutionError] = frozenset(
+    {"unproven", "outside_cluster", "dns_truncated"}
+)
 NOT_ACCEPTED: frozenset[CallError] = frozenset(
     {"connect_refused", "connect_timeout", "unreachable"}
 )
@@ -28,11 +32,17 @@ class Entry(NamedTuple):
     """What is known of one endpoint."""
 
     listed_in: Answer
+    missing_from: Answer | None = None  # the first answer since then that does not list it
     attempts: int = 0
     acknowledged: bool = False
     reached: bool = False  # a connection was accepted once, whatever came of it
     last: CallResult | None = None
     call_again_at: float = 0.0
+
+
+def listed(entry: Entry | None, answer: Answer) -> Entry:
+    """What is known of an endpoint that this answer lists, be it for the first time."""
+    return entry._replace(listed_in=answer, missing_from=None) if entry else Entry(answer)
 
 
 def is_newer(answer: Answer, other: Answer) -> bool:

@@ -280,7 +280,7 @@ def test_gone_is_who_never_accepted_and_is_missing_until_settle_is_over(
     assert book.record_answer(answer(1.1, 1), 1.1) == Change(1, 0, 1, True, nobody=False)
     assert waiting(book, 1.1) == (1.02, "absent")
     now = settle(book, 1.1, 1)
-    assert now == 1 + 20  # a second until the call that did not come any more
+    assert now == 1.1 + 20  # from when it was missing first
     assert verdicts(book, now) == [
         ("10.0.0.1", "acknowledged", None, False),
         ("10.0.0.2", "gone", error_type, False),
@@ -366,9 +366,9 @@ def test_nobody_is_gone_if_dns_breaks_before_settle_is_over() -> None:
     book.record_answer(answer(0, 1, 2), 0)
     call(book, 0, result(1), result(2, "connect_refused"))
     book.record_answer(answer(1.1, 1), 1.1)
-    book.record_failure(SERVFAIL, 6)
-    assert step(book, 6) == Finish("settle")
-    assert verdicts(book, 6)[1][1] == "failed"
+    book.record_failure(SERVFAIL, 6.1)
+    assert step(book, 6.1) == Finish("settle")
+    assert verdicts(book, 6.1)[1][1] == "failed"
 
 
 # --- nobody is listed any more ----------------------------------------------------------------

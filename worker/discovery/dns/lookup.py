@@ -126,6 +126,14 @@ class Lookup:
             rank = 2 * is_service(miss.qname, self._zone) or int(is_pod(miss.qname, self._zone))
         return rank, miss.exists
 
+    def _no_suffix(self, outcome: Answer | ResolutionFailure) -> ResolutionFailure:
+        """Of a name that only a pod's resolv.conf completes to that of a Service."""
+        if isinstance(outcome, Answer):
+            found = "NXDOMAIN" if outcome.rcode == "NXDOMAIN" else "NODATA"
+        else:
+            found = outcome.error_message
+        return ResolutionFailure(self._host, "no_cluster_suffix", f"{found}; {NO_SUFFIX}")
+
     def _with_doubt_about_the_file(
         self, outcome: Answer | ResolutionFailure
     ) -> Answer | ResolutionFailure:
@@ -133,6 +141,10 @@ class Lookup:
 
         Nameservers that do not know the cluster must not be believed that a Service has no pods.
         """
+        if "." not in self._host and not self._conf.zone and not self._pods:
+            nobody = not isinstance(outcome, Answer) or not outcome.endpoints
+            if nobody and not self._conf.chosen:
+                return self._no_suffix(outcome)
         if self._conf.zone or self._conf.chosen or not self._zone:
             return outcome
         if isinstance(outcome, ResolutionFailure):

@@ -127,21 +127,24 @@ def _with_option(conf: ResolvConf, option: str) -> ResolvConf:
 def candidates(host: str, conf: ResolvConf) -> tuple[str, ...]:
     """Returns the absolute names to try for `host`, in order, each with its trailing dot.
 
-    If the search list contains a suffix `svc.ZONE`, only names inside ZONE are tried: when a
-    Service has no pods, its name must not be completed to one that belongs to somebody else.
+    If the search list contains a suffix `svc.ZONE`, a name is completed only to one below it, and
+    tried as it is only inside ZONE: when a Service has no pods, its name must not become one that
+    belongs to somebody else.
     https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/
-    If not, nothing is appended, as no suffix leads to the cluster. Then a short name is not tried
-    either: as it is, web.shop is a stranger's. What is too long for DNS is left out, too.
+    If not, nothing is appended, as no suffix leads to the cluster. Then a name such as web.shop is
+    not tried either: as it is, it is a stranger's. A name without a dot is tried: nobody on the
+    Internet has it, and the DNS of Docker does. What is too long for DNS is left out, too.
     """
     host = host.lower()
     if host.endswith("."):
         return (host,)
     zone = conf.zone
     if zone is None:
-        short = host.count(".") < 2 or host.endswith(".svc")
+        short = host.count(".") == 1 or host.endswith(".svc")
         return () if short else (f"{host}.",)
     as_it_is = [host]
     searched = [f"{host}.{suffix}" for suffix in conf.search]
+    searched = [name for name in searched if name.endswith(f".svc.{zone}")]
     names = as_it_is + searched if host.count(".") >= conf.ndots else searched + as_it_is
     inside = [name for name in names if name.endswith(f".{zone}")]
     short_enough = [name for name in inside if len(name) <= MAX_NAME_CHARACTERS]

@@ -304,7 +304,7 @@ def test_who_was_listed_with_others_needs_no_proof_when_left_alone(nameserver: N
 # --- a resolv.conf that is not a pod's ----------------------------------------------------------
 
 
-@pytest.mark.parametrize("host", ["web", "web.shop", "web.shop.svc"])
+@pytest.mark.parametrize("host", ["web.shop", "web.shop.svc"])
 @pytest.mark.parametrize("chosen", [True, False])
 def test_a_short_name_that_nothing_completes_is_not_even_asked_for(
     host: str, chosen: bool, nameserver: Nameserver
@@ -315,6 +315,26 @@ def test_a_short_name_that_nothing_completes_is_not_even_asked_for(
     failure = ResolutionFailure(host, "no_cluster_suffix", f"{host}: {NO_SUFFIX}")
     assert ask(lookup(nameserver, host, ("corp.example",), chosen=chosen)) == failure
     assert nameserver.queries == []
+
+
+def test_a_name_without_a_dot_is_asked_for_as_it_is(nameserver: Nameserver) -> None:
+    """Docker's DNS has such names. Where nobody has it, this is said at once."""
+    nameserver.set("web", "127.0.0.1")
+    asked = lookup(nameserver, "web", ("corp.example",))
+    assert addresses(ask(asked)) == ["127.0.0.1"]
+    nameserver.remove("web")
+    assert addresses(ask(asked)) == []  # it was there once
+    other = lookup(nameserver, "other", ("corp.example",))
+    message = f"NXDOMAIN; {NO_SUFFIX}"
+    assert ask(other) == ResolutionFailure("other", "no_cluster_suffix", message)
+    assert addresses(ask(lookup(nameserver, "other", ("corp.example",), chosen=True))) == []
+    nameserver.set("other")
+    message = f"NODATA; {NO_SUFFIX}"
+    assert ask(other) == ResolutionFailure("other", "no_cluster_suffix", message)
+    nameserver.fault("servfail")
+    message = f"{nameserver} answered SERVFAIL; {NO_SUFFIX}"
+    assert ask(other) == ResolutionFailure("other", "no_cluster_suffix", message)
+    assert {query.qname for query in nameserver.queries} == {"web", "other"}
 
 
 def test_a_whole_name_in_no_cluster_is_not_known_to_have_no_pods(nameserver: Nameserver) -> None:

@@ -354,7 +354,8 @@ def test_a_missing_service_of_another_namespace_is_reported_by_its_own_name(
         for entry in unanswered(finished, "no_pods", message)
     ]
     check_log(finished, url(three_pods, host), happened, reason="no_pods", confirmed=False)
-    assert {query.qname for query in nameserver.queries} == {f"{host}.{s}" for s in SEARCH}
+    below = [suffix for suffix in SEARCH if "svc" in suffix]
+    assert {query.qname for query in nameserver.queries} == {f"{host}.{s}" for s in below}
 
 
 NODE = ("corp.example.com",)

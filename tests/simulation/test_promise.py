@@ -77,7 +77,7 @@ def histories(draw: st.DrawFn) -> History:
         ttl_seconds=draw(st.sampled_from([0, 1, 5, 30])),
         holds_seconds=draw(st.sampled_from([0, 0, 5, 30])),
         stale_seconds=draw(st.sampled_from([0, 0, 3, 60])),
-        lists_at_most=draw(st.sampled_from([1000, 1000, 3])),
+        lists_at_most=draw(st.sampled_from([1000, 1000, 1, 3])),
     )
     return History(
         pods=tuple(draw(st.lists(pods(), max_size=5))),

@@ -141,10 +141,10 @@ class Lookup:
 
         Nameservers that do not know the cluster must not be believed that a Service has no pods.
         """
-        if "." not in self._host and not self._conf.zone and not self._pods:
-            nobody = not isinstance(outcome, Answer) or not outcome.endpoints
-            if nobody and not self._conf.chosen:
-                return self._no_suffix(outcome)
+        nobody = not isinstance(outcome, Answer) or not outcome.endpoints
+        never_found = nobody and not self._pods
+        if never_found and "." not in self._host and not self._conf.zone:
+            return self._no_suffix(outcome)
         if self._conf.zone or self._conf.chosen or not self._zone:
             return outcome
         if isinstance(outcome, ResolutionFailure):

@@ -1,7 +1,8 @@
 """Which suites run, in which order and on how many workers, and what is said about them.
 
 Suites that need something a machine may lack are skipped there, and named first and last.
-`REQUIRE=docs,manifests,container,cluster,alerting` in the environment makes the lack a failure.
+`REQUIRE=docs,manifests,container,cluster,alerting,servers` in the environment makes the lack a
+failure.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.container import daemon
+from tests.servers import programs
 
 TESTS = Path(__file__).parent
 
@@ -90,6 +92,7 @@ SUITES = {
     "alerting": Suite(90, waits=True, shared=True, needs=_lacks_alerting),
     "container": Suite(300, waits=True, needs=lambda: _answers("docker", "version")),
     "process": Suite(130, waits=True),
+    "servers": Suite(40, waits=True, needs=programs.lack),
     "docs": Suite(40, waits=True, shared=True, needs=_lacks_tools),
     "simulation": Suite(50),
     "manifests": Suite(15, needs=lambda: _answers("kubectl", "kustomize", "--help")),

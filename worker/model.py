@@ -29,15 +29,25 @@ CallError = Literal[
     "local",
 ]
 ResolutionError = Literal[
-    "no_pods", "not_headless", "dns_servfail", "dns_refused", "dns_timeout", "dns_truncated"
+    "no_pods",
+    "not_headless",
+    "unproven",
+    "outside_cluster",
+    "no_cluster_suffix",
+    "dns_servfail",
+    "dns_refused",
+    "dns_timeout",
+    "dns_truncated",
 ]
 Reason = (
     ResolutionError
-    | Literal["all_calls_failed", "some_calls_failed", "min_pods", "deadline", "cancelled"]
+    | Literal[
+        "all_calls_failed", "some_calls_failed", "min_pods", "deadline", "cancelled", "dns_capped"
+    ]
 )
 Outcome = Literal["complete", "partial", "failed"]
 Verdict = Literal["acknowledged", "failed", "gone", "cancelled"]
-Ending = Literal["confirmed", "settle", "deadline", "stopped", "not_headless"]
+Ending = Literal["confirmed", "settle", "deadline", "stopped", "never_resolved"]
 IpFamily = Literal["auto", "ipv4", "ipv6"]
 
 
@@ -144,6 +154,10 @@ class Answer(NamedTuple):
     A cache counts the TTL down in whole seconds. So all that is known of the time of expiry is
     that it is no earlier than `expires_earliest_at` (query sent + TTL), and no later than
     `expires_latest_at` (answer arrived + TTL) plus the second that the cache may have rounded off.
+
+    `stale`: a cache may have kept it beyond its time, by its TTL of 0 (RFC 8767) or its Extended
+    DNS Error (RFC 8914), so it is no newer than any other answer. `capped`: it lists as many
+    endpoints of a name in the cluster as kube-dns lists at most, so there may be more.
     """
 
     qname: str
@@ -152,6 +166,8 @@ class Answer(NamedTuple):
     expires_earliest_at: float
     expires_latest_at: float
     rcode: Literal["NOERROR", "NXDOMAIN"] = "NOERROR"
+    stale: bool = False
+    capped: bool = False
 
 
 class ResolutionFailure(NamedTuple):
@@ -203,7 +219,8 @@ class EndpointReport(NamedTuple):
 class BroadcastReport(NamedTuple):
     """What one broadcast came to. seen = acknowledged + failed + gone + cancelled.
 
-    `ending` is what ended it; None if it was not carried out.
+    `ending` is what ended it; None if it was not carried out. `resolution_error` is that of the
+    last question, if it failed, and `stale` says that the last answer may be an old copy.
     """
 
     name: str
@@ -215,6 +232,8 @@ class BroadcastReport(NamedTuple):
     confirmed: bool
     duration_seconds: float
     ending: Ending | None = None
+    resolution_error: ResolutionError | None = None
+    stale: bool = False
 
     def count_of(self, verdict: Verdict) -> int:
         return sum(report.verdict == verdict for report in self.endpoints)

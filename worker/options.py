@@ -22,6 +22,7 @@ OF_A_SERVICE = (
     r"(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
 LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
+DEFAULT_RESOLV_CONF = "/etc/resolv.conf"  # the only one that may be missing
 
 COMMANDS: dict[Command, str] = {
     "run": "send the broadcasts (the default)",
@@ -119,7 +120,9 @@ GROUPS: dict[str, tuple[_Option, ...]] = {
             *("--nameserver", "ADDRESS[:PORT]", "", "ask this nameserver", (), True),
             otherwise="those of --resolv-conf",
         ),
-        _Option("--resolv-conf", "PATH", "/etc/resolv.conf", "nameservers, search list, options"),
+        _Option(
+            *("--resolv-conf", "PATH", DEFAULT_RESOLV_CONF, "nameservers, search list, options")
+        ),
     ),
     "logging": (
         _Option(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.loopback.nameserver import Nameserver, Query
 from tests.loopback.pods import Pods, reply
-from tests.loopback.program import ROOT, Finished, Worker
+from tests.loopback.program import ROOT, SEARCH, Finished, Worker
 from tests.process.test_secrets import CRASH
 
 WEB, EDGE = "web.default.svc.cluster.local", "edge.default.svc.cluster.local"
@@ -76,6 +76,7 @@ class Case:
     arguments: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     signal: Signal = lambda _worker, _pods: None
+    search: tuple[str, ...] = SEARCH
 
 
 def _one_fails(_nameserver: Nameserver, pods: Pods) -> None:
@@ -133,6 +134,7 @@ CASES = {
         3, _one_fails, environment=(("POD_NAMESPACE", ""), ("JOB_NAME", ""), ("POD_NAME", ""))
     ),
     "two broadcasts": Case(3, _one_fails, TWO),
+    "odd resolv.conf": Case(0, settle="0s", search=(*SEARCH, "corp..example.com")),
     "invalid": Case(2, config=CONFIG.replace("  settle", "  setle")),
     "usage": Case(2, arguments=("--frobnicate",)),
     "stopped": Case(143, _one_fails, attempts=500, signal=_stop_after_a_call),
@@ -153,6 +155,7 @@ EVERY_EVENT = (
     "dns broken",
     "failed",
     "two broadcasts",
+    "odd resolv.conf",
     "invalid",
     "usage",
     "stopped",
@@ -183,7 +186,12 @@ def finished(case: Case, log_format: str = "json") -> Finished:
         config = case.config.format(port=pods.port, settle=case.settle, attempts=case.attempts)
         arguments = ("--log-format", log_format, *case.arguments)
         with Worker(
-            Path(folder), config, *arguments, nameserver=nameserver, environment=environment
+            Path(folder),
+            config,
+            *arguments,
+            nameserver=nameserver,
+            environment=environment,
+            search=case.search,
         ) as worker:
             case.signal(worker, pods)
             done = worker.finish()

@@ -20,6 +20,7 @@ SERVICE = "web-server-headless.default.svc.cluster.local"
 ADDRESSES = [f"127.10.0.{number}" for number in range(11, 16)]
 PORT = 8080  # that of config/clear-web-caches.yaml
 CONFIG = "config/clear-web-caches.yaml"
+SETTLE = "settle: 5s"  # for how long the pod that died may come back; 40s is the default
 HEALTHY, FLAKY, OTHER, LATE, DYING = ADDRESSES
 
 INTRODUCTION = f"""\
@@ -28,7 +29,7 @@ Five pods of web-server-headless, port {PORT}, on loopback:
   {LATE} becomes ready late: DNS lists it from the second answer on,
   {DYING} has died: it refuses connections, and DNS still lists it in its first two answers.
 
-$ python -m worker --config {CONFIG}
+$ python -m worker --config {CONFIG}    # and {SETTLE}
 """
 WHAT_THEY_DID = {
     HEALTHY: "answered",
@@ -71,7 +72,10 @@ def _run(nameserver: Nameserver, arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         resolv_conf = Path(folder, "resolv.conf")
         resolv_conf.write_text(f"search {' '.join(SEARCH)}\noptions ndots:5\n")
-        command = [sys.executable, "-m", "worker", "--config", CONFIG, "--log-format", "console"]
+        config = Path(folder, "clear-web-caches.yaml")
+        config.write_text((ROOT / CONFIG).read_text() + f"  {SETTLE}\n")
+        command = [sys.executable, "-m", "worker", "--config", str(config)]
+        command += ["--log-format", "console"]
         command += ["--nameserver", str(nameserver), "--resolv-conf", str(resolv_conf)]
         return subprocess.run([*command, *arguments], cwd=ROOT, check=False).returncode
 

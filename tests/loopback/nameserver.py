@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+import dns.edns
 import dns.exception
 import dns.flags
 import dns.message
@@ -32,6 +33,11 @@ FaultKind = Literal[
     "refused",
     "formerr",
     "notimp",
+    "nxdomain",
+    "badvers",
+    "referral",
+    "other_owner",
+    "no_question",
     "silence",
     "truncate",
     "garbage",
@@ -44,13 +50,15 @@ RCODES = {
     "refused": dns.rcode.REFUSED,
     "formerr": dns.rcode.FORMERR,
     "notimp": dns.rcode.NOTIMP,
+    "nxdomain": dns.rcode.NXDOMAIN,
+    "badvers": dns.rcode.BADVERS,
 }
 TTL_SECONDS = 5  # as CoreDNS has it for a Service
 MAX_CNAMES = 8
 
 
 class Query(NamedTuple):
-    """A question as it arrived. `qname` has no trailing dot; `payload` is EDNS's, in bytes."""
+    """A question as it arrived. `qname` has no trailing dot. `payload` is EDNS's in bytes, or 0."""
 
     qname: str
     rdtype: str
@@ -67,6 +75,7 @@ class Fault:
     transport: Transport | None
     rdtype: str | None
     name: str | None
+    only_edns: bool
 
     def befalls(self, query: Query) -> bool:
         return (
@@ -74,6 +83,7 @@ class Fault:
             and self.transport in {None, query.transport}
             and self.rdtype in {None, query.rdtype}
             and self.name in {None, query.qname}
+            and (query.payload > 0 or not self.only_edns)
         )
 
 
@@ -90,7 +100,11 @@ class _Zone:
 
 
 class Nameserver(Server):
-    """A name that was `set` exists, even without addresses (NODATA). All others are NXDOMAIN."""
+    """A name that was `set` exists, even without addresses (NODATA). All others are NXDOMAIN.
+
+    Each name is a headless Service, of whose pods there are PTR records and records of their own,
+    as CoreDNS has them, unless `shows_pods` is turned off.
+    """
 
     def __init__(self, address: str = "127.0.0.1") -> None:
         super().__init__()
@@ -101,6 +115,9 @@ class Nameserver(Server):
         self.negative_ttl_seconds: int | None = TTL_SECONDS  # None: no SOA record
         self.caching_seconds: float | None = None  # for so long at most; None: no cache
         self.delay_seconds = 0.0
+        self.shows_pods = True
+        self.refers = False  # every negative answer names the zone's servers
+        self.extended_error: int | None = None  # in each answer (RFC 8914)
         self.shuffles = True  # puts the records of each answer in random order
         self.mangle: Callable[[bytes], bytes] = lambda wire: wire  # applied to each response
         self._zone = _Zone()
@@ -133,6 +150,11 @@ class Nameserver(Server):
     def set_cname(self, name: str, target: str, ttl: int = TTL_SECONDS) -> None:
         self._put(dns.name.from_text(name), "CNAME", [f"{target}."], ttl)
 
+    def set_srv(self, name: str, *targets: str) -> None:
+        """Each is a name, or a port and a name."""
+        records = [f"0 100 {t}." if " " in t else f"0 100 80 {t}." for t in targets]
+        self._put(dns.name.from_text(name), "SRV", records, TTL_SECONDS)
+
     def set_ptr(self, address: str, name: str) -> None:
         self._put(dns.reversename.from_address(address), "PTR", [f"{name}."], TTL_SECONDS)
 
@@ -149,9 +171,10 @@ class Nameserver(Server):
         transport: Transport | None = None,
         rdtype: str | None = None,
         name: str | None = None,
+        only_edns: bool = False,
     ) -> None:
         """Makes the next `times` answers to matching questions faulty."""
-        self._faults.append(Fault(kind, times, transport, rdtype, name))
+        self._faults.append(Fault(kind, times, transport, rdtype, name, only_edns))
 
     def heal(self) -> None:
         self._faults.clear()
@@ -209,7 +232,7 @@ class Nameserver(Server):
             question.name.to_text(omit_final_dot=True),
             dns.rdatatype.to_text(question.rdtype),
             transport,
-            message.payload,
+            message.payload if message.edns >= 0 else 0,
         )
         self.on_query(query)
         with self.changed:
@@ -235,6 +258,14 @@ class Nameserver(Server):
         elif kind == "truncate":
             response = self._respond(message, rdtype)
             response.flags |= dns.flags.TC
+        elif kind == "referral":
+            response.authority.append(self._ns(message.question[0].name))
+        elif kind == "other_owner":
+            records = ["127.0.0.1" if rdtype == "A" else "::1"]
+            response.answer.append(dns.rrset.from_text_list("other.", 5, "IN", rdtype, records))
+        elif kind == "no_question":
+            response = self._respond(message, rdtype)
+            response.question.clear()
         elif kind == "wrong_id":
             response = self._respond(message, rdtype)
             response.id ^= 1
@@ -247,6 +278,9 @@ class Nameserver(Server):
     def _respond(self, message: dns.message.Message, rdtype: str) -> dns.message.Message:
         response = dns.message.make_response(message)
         response.flags |= dns.flags.AA | dns.flags.RA
+        if self.extended_error is not None:
+            code = dns.edns.EDECode(self.extended_error)
+            response.use_edns(options=[dns.edns.EDEOption(code)])
         name = message.question[0].name
         for _ in range(MAX_CNAMES):
             alias = self._find(name, "CNAME")
@@ -262,7 +296,13 @@ class Nameserver(Server):
             response.set_rcode(dns.rcode.NXDOMAIN)
         if self.negative_ttl_seconds is not None:
             response.authority.append(self._soa(name, self.negative_ttl_seconds))
+        if self.refers:
+            response.authority.append(self._ns(name))
         return response
+
+    def _ns(self, name: dns.name.Name) -> dns.rrset.RRset:
+        zone = dns.name.Name(name.labels[-3:])
+        return dns.rrset.from_text(zone, TTL_SECONDS, "IN", "NS", f"ns.{zone}")
 
     def _soa(self, name: dns.name.Name, ttl: int) -> dns.rrset.RRset:
         zone = dns.name.Name(name.labels[-3:])
@@ -270,7 +310,7 @@ class Nameserver(Server):
         return dns.rrset.from_text(zone, ttl, "IN", "SOA", text)
 
     def _find(self, name: dns.name.Name, rdtype: str) -> dns.rrset.RRset | None:
-        rrset = self._zone.records.get((name, rdtype))
+        rrset = self._zone.records.get((name, rdtype)) or self._find_pod(name, rdtype)
         if self.caching_seconds is None or rdtype == "CNAME":
             return rrset
         now = time.monotonic()
@@ -285,6 +325,29 @@ class Nameserver(Server):
         copy: dns.rrset.RRset = cached.rrset.copy()  # type: ignore[no-untyped-call]
         copy.ttl = int(cached.expires_at - now)
         return copy
+
+    def _find_pod(self, name: dns.name.Name, rdtype: str) -> dns.rrset.RRset | None:
+        """The PTR record of a pod's address, or the pod's own address."""
+        if not self.shows_pods or not name.labels[0]:
+            return None
+        if rdtype in {"A", "AAAA"}:
+            service = self._zone.records.get((name.parent(), rdtype)) or ()
+            own = [a for a in map(str, service) if dashed(a).encode() == name.labels[0]]
+            return dns.rrset.from_text_list(name, TTL_SECONDS, "IN", rdtype, own) if own else None
+        if rdtype != "PTR":
+            return None
+        address = dns.reversename.to_address(name)
+        pods = [
+            f"{dashed(address)}.{owner}"
+            for (owner, kind), rrset in self._zone.records.items()
+            if kind in {"A", "AAAA"} and address in map(str, rrset)
+        ]
+        return dns.rrset.from_text_list(name, TTL_SECONDS, "IN", "PTR", pods) if pods else None
+
+
+def dashed(address: str) -> str:
+    """What CoreDNS calls a pod that has no hostname."""
+    return address.replace(".", "-").replace(":", "-")
 
 
 class _Datagrams(asyncio.DatagramProtocol):

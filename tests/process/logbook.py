@@ -16,7 +16,7 @@ from worker import __version__
 
 NAME = "clear"
 WEB = "web.default.svc.cluster.local"
-WAITS = ("cached_answer", "min_pods", "no_answer")
+WAITS = ("cached_answer", "min_pods", "no_answer", "absent")
 
 
 def _entry(level: str, event: str, **fields: Any) -> Entry:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http import HTTPStatus
@@ -236,6 +236,50 @@ def test_no_file_descriptors_left_is_local_and_nobody_is_gone(
             for entry in failures
         ]
         assert finished.events("endpoint.gone") == []
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"
+BROKEN = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+SEGMENTS: dict[str, Callable[[bytes, bytes], Iterable[bytes]]] = {
+    "in one segment": lambda first, second: [first + second],
+    "in two": lambda first, second: [first, second],
+    "byte by byte": lambda first, second: (bytes([byte]) for byte in first + second),
+}
+
+
+@pytest.mark.parametrize("cut", SEGMENTS)
+def test_of_two_responses_the_first_is_the_answer(cut: str, run: Run, pod: Pods) -> None:
+    pod[0].script(raw(*SEGMENTS[cut](FORBIDDEN, OK)))
+    happened = once(pod, failing(pod, 403))
+    check_log(run(config(pod.port)), url(pod), happened, reason="all_calls_failed")
+    assert len(pod[0].requests) == 1
+    pod[0].script(raw(*SEGMENTS[cut](OK, BROKEN)))
+    check_log(run(config(pod.port)), url(pod), reached(pod.endpoints))
+    assert len(pod[0].requests) == 2
+
+
+INTERIM = {
+    "says that it closes": b"HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\n",
+    "is HTTP/1.0": b"HTTP/1.0 100 Continue\r\n\r\n",
+    "has a length": b"HTTP/1.1 102 Processing\r\nContent-Length: 9\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("cut", SEGMENTS)
+@pytest.mark.parametrize("what", INTERIM)
+def test_an_answer_counts_behind_an_interim_response_that(
+    what: str, cut: str, run: Run, pod: Pods
+) -> None:
+    pod[0].script(raw(*SEGMENTS[cut](INTERIM[what], OK)))
+    check_log(run(config(pod.port)), url(pod), reached(pod.endpoints))
+
+
+def test_fields_of_an_interim_response_are_not_those_of_the_answer(run: Run, pod: Pods) -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\nRetry-After: 3600\r\n\r\n"
+    pod[0].script(raw(early + BROKEN), reply())
+    happened = twice(pod, failing(pod, 500, retry_in_seconds=0.1))
+    check_log(run(config(pod.port)), url(pod), happened)
 
 
 async def hang_up(exchange: Exchange) -> None:

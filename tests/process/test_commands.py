@@ -19,7 +19,7 @@ import trustme
 
 from tests.events import judge
 from tests.loopback.nameserver import FaultKind, Nameserver
-from tests.loopback.pods import Pods, reply
+from tests.loopback.pods import Pods, silent
 from tests.loopback.program import BARE_ENVIRONMENT, ROOT, Worker, command_line
 from tests.process.conftest import Run
 from worker import __version__
@@ -271,6 +271,7 @@ def test_plan_in_json_is_one_document(run: Run, nameserver: Nameserver, tmp_path
     assert (finished.exit_code, finished.stderr) == (4, "")
     assert json.loads(finished.stdout) == {
         "errors": [],
+        "warnings": [],
         "broadcasts": [
             {
                 "name": "everything",
@@ -462,12 +463,21 @@ def test_a_stop_signal_ends_a_plan(tmp_path: Path, nameserver: Nameserver) -> No
     assert (finished.exit_code, finished.stdout, finished.stderr) == (143, "", "")
 
 
-def test_without_a_resolv_conf_a_name_is_tried_as_it_is(run: Run, nameserver: Nameserver) -> None:
-    nameserver.set("web", "127.0.0.1", "127.0.0.2")
-    arguments = ("--broadcast", "reload", "--resolv-conf", "/nonexistent/resolv.conf")
-    finished = run(CONFIG, *arguments, command="plan", environment=TOKEN)
-    assert finished.exit_code == 0
-    assert finished.stdout.startswith("reload: web\n  rcode: NOERROR\n  ttl: 5s\n  endpoints: 2\n")
+def test_plan_where_resolv_conf_is_not_a_pods_says_so_at_once(
+    run: Run, nameserver: Nameserver
+) -> None:
+    search = ("corp.example.com",)
+    finished = run(CONFIG, "--broadcast", "clear", command="plan", search=search, environment=TOKEN)
+    assert (finished.exit_code, finished.stderr) == (4, "")
+    assert finished.stdout == (
+        "clear: web\n"
+        "  ! error_type: no_cluster_suffix\n"
+        "  ! error_message: NXDOMAIN; resolv.conf has no search suffix svc.ZONE, as a pod's has\n"
+        "  ! hint: this resolv.conf is not a pod's: write SERVICE.NAMESPACE.svc.ZONE in url, set "
+        "the pod's dnsPolicy to ClusterFirst (ClusterFirstWithHostNet with hostNetwork), or set "
+        "--resolv-conf\n" + REQUEST
+    )
+    assert {query.qname for query in nameserver.queries} == {"web"}
 
 
 def test_schema_is_the_committed_one() -> None:
@@ -620,8 +630,7 @@ def test_a_slow_reader_of_the_log_gets_all_of_it(
 def test_a_reader_that_takes_nothing_does_not_keep_a_stop_signal_from_ending_the_run(
     three_pods: Pods, nameserver: Nameserver, tmp_path: Path
 ) -> None:
-    gate = three_pods.gate()
-    three_pods[0].script(reply(after=gate))
+    three_pods[0].script(silent)  # until the grace period is over
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with start(tmp_path, three_pods, nameserver, writer) as process:
@@ -630,7 +639,6 @@ def test_a_reader_that_takes_nothing_does_not_keep_a_stop_signal_from_ending_the
             while True:
                 os.write(writer, b"x")
         os.set_blocking(writer, True)
-        gate.open()
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=10)
         assert (process.returncode, stderr) == (143, LOST)

@@ -411,6 +411,32 @@ def test_a_service_that_is_not_headless(run: Run, nameserver: Nameserver) -> Non
     )
 
 
+def test_one_address_that_is_not_shown_to_be_a_pods(run: Run, nameserver: Nameserver) -> None:
+    nameserver.shows_pods = False
+    nameserver.set(WEB, "127.0.0.1")
+    assert hint_of(run(config(8080))) == (
+        "has the Service clusterIP: None? if so, let DNS name its pods: CoreDNS does with "
+        "kubernetes ZONE in-addr.arpa ip6.arpa in its Corefile"
+    )
+
+
+def test_an_alias_that_leads_out_of_the_cluster(run: Run, nameserver: Nameserver) -> None:
+    nameserver.set_cname(WEB, "web.corp.example.com")
+    nameserver.set("web.corp.example.com", "127.0.0.1")
+    assert hint_of(run(config(8080))) == (
+        "is there a Service of that name, and is its type not ExternalName? to call a host outside "
+        "the cluster, write its whole name with a dot at its end in url"
+    )
+
+
+def test_a_resolv_conf_that_is_not_a_pods(run: Run) -> None:
+    assert hint_of(run(config(8080), search=("corp.example.com",))) == (
+        "this resolv.conf is not a pod's: write SERVICE.NAMESPACE.svc.ZONE in url, set the pod's "
+        "dnsPolicy to ClusterFirst (ClusterFirstWithHostNet with hostNetwork), or set "
+        "--resolv-conf"
+    )
+
+
 def test_fewer_than_min_pods(run: Run, three_pods: Pods) -> None:
     assert hint_of(run(config(three_pods.port, "  min_pods: 5\n"))) == (
         "3 pods acknowledged, and min_pods is 5: "

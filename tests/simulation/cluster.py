@@ -20,7 +20,8 @@ from worker.stop import StopSignal
 
 MAX_STEPS = 5000
 
-DnsError = Literal["dns_servfail", "dns_timeout", "dns_truncated", "dns_refused"]
+DnsError = Literal["dns_servfail", "dns_timeout", "dns_truncated", "dns_refused", "outside_cluster"]
+ListsNobody = Literal["lists_nobody"]
 Behaviour = Literal["ok", "503", "404", "hang", "reset"]
 PORT = 8080  # of every broadcast
 QNAME = "web.shop.svc.cluster.local"
@@ -39,20 +40,27 @@ class PodState:
 
 @dataclass(frozen=True)
 class Fault:
-    """DNS does not answer, between two times."""
+    """Between two times, DNS does not answer, or lists nobody: a server that is not synced yet.
+
+    With several servers, by their turns, only one of them may have it.
+    """
 
     begins_at: float
     ends_at: float
-    error_type: DnsError
+    error_type: DnsError | ListsNobody
+    server: int | None = None  # None: all of them
 
 
 @dataclass(frozen=True)
 class Cache:
-    """A DNS server: 0 `holds_seconds` is no cache. `counts_down` stops at 0 for `stale_seconds`."""
+    """A DNS server: 0 `holds_seconds` is no cache. A copy's TTL counts down, and its last is served
+    with TTL 0 for `stale_seconds`. `lists_at_most`: as kube-dns lists 1,000 addresses.
+    """
 
     ttl_seconds: int = 5
     holds_seconds: int = 0
     stale_seconds: int = 0
+    lists_at_most: int = 1000
 
 
 @dataclass(frozen=True)
@@ -193,18 +201,33 @@ class Service:
         self._turn = itertools.cycle(history.turns)
         self._copies: dict[int, tuple[float, tuple[str, ...]]] = {}
         self._produced_at: dict[int, float] = {}  # by id of the answer
+        self.untrue: list[Answer] = []  # of servers that list nobody, whoever there is
 
     def ask(self, asked_at: float, ends_at: float) -> tuple[float, Answer | ResolutionFailure]:
         """When the answer arrives, and what it is."""
-        faults = self.history.faults
-        fault = next((f for f in faults if f.begins_at <= asked_at < f.ends_at), None)
+        server = next(self._turn)
+        fault = self._fault(server, asked_at)
         seconds = 2.0 if fault and fault.error_type == "dns_timeout" else self.history.dns_seconds
         arrives_at = max(min(asked_at + seconds, ends_at), asked_at)
-        if fault:
+        if not fault:
+            pass
+        elif fault.error_type == "lists_nobody":
+            nobody = Answer(QNAME, (), 5, asked_at + 5, arrives_at + 5, "NXDOMAIN")
+            self._produced_at[id(nobody)] = asked_at
+            self.untrue.append(nobody)
+            return arrives_at, nobody
+        else:
             return arrives_at, ResolutionFailure(QNAME, fault.error_type, "simulated")
         if asked_at + seconds > ends_at:
             return arrives_at, ResolutionFailure(QNAME, "dns_timeout", "simulated")
-        return arrives_at, self._answer(next(self._turn), asked_at, arrives_at)
+        return arrives_at, self._answer(server, asked_at, arrives_at)
+
+    def _fault(self, server: int, at: float) -> Fault | None:
+        for fault in self.history.faults:
+            concerned = fault.server is None or fault.server == server
+            if concerned and fault.begins_at <= at < fault.ends_at:
+                return fault
+        return None
 
     def state(self, address: str, at: float) -> PodState:
         """What the pod of this address is at that time."""
@@ -216,19 +239,28 @@ class Service:
         addresses = [f"10.0.0.{number}" for number in range(1, len(self.history.pods) + 1)]
         return tuple(a for a in addresses if self.state(a, at).listed)
 
-    def _answer(self, turn: int, asked_at: float, arrives_at: float) -> Answer:
-        cache = self.history.caches[turn % len(self.history.caches)]
+    def _answer(self, server: int, asked_at: float, arrives_at: float) -> Answer:
+        cache = self.history.caches[server % len(self.history.caches)]
         served_at = (asked_at + arrives_at) / 2
         ttl, addresses, copied_at = cache.ttl_seconds, self.listed(served_at), served_at
         if cache.holds_seconds:
-            copied_at, copy = self._copies.get(turn, (-math.inf, ()))
+            copied_at, copy = self._copies.get(server, (-math.inf, ()))
             if served_at >= copied_at + cache.holds_seconds + cache.stale_seconds:
-                copied_at, copy = self._copies[turn] = served_at, addresses
+                copied_at, copy = self._copies[server] = served_at, addresses
             ttl = max(math.floor(copied_at + cache.holds_seconds - served_at), 0)
             addresses = copy
         rcode: Literal["NOERROR", "NXDOMAIN"] = "NOERROR" if addresses else "NXDOMAIN"
-        endpoints = tuple(Endpoint(address, PORT) for address in addresses)
-        answer = Answer(QNAME, endpoints, ttl, asked_at + ttl, arrives_at + ttl, rcode)
+        endpoints = tuple(Endpoint(address, PORT) for address in addresses[: cache.lists_at_most])
+        answer = Answer(
+            qname=QNAME,
+            endpoints=endpoints,
+            ttl_seconds=ttl,
+            expires_earliest_at=asked_at + ttl,
+            expires_latest_at=arrives_at + ttl,
+            rcode=rcode,
+            stale=ttl == 0,
+            capped=len(endpoints) == cache.lists_at_most,
+        )
         self._produced_at[id(answer)] = copied_at
         return answer
 

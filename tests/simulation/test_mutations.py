@@ -14,9 +14,10 @@ from tests.simulation.test_promise import check, run, scenarios
 from worker.model import Answer, Broadcast, Ending, Endpoint, EndpointReport, Reason, Verdict
 from worker.rounds import run as rounds
 from worker.rounds import schedule
-from worker.rounds.ledger import Entry, Ledger, is_newer
+from worker.rounds.ledger import Ledger
+from worker.rounds.rules import Entry
 from worker.rounds.schedule import Schedule
-from worker.rounds.steps import Cut, Step, Wait
+from worker.rounds.steps import Change, Cut, Step, Wait
 
 
 class CallsWhoLeftDns(Ledger):
@@ -37,6 +38,49 @@ class DoesNotCountAttempts(Ledger):
         return super()._owes(entry._replace(attempts=0))
 
 
+class DoesNotWaitForWhoMayComeBack(Ledger):
+    def _may_come_back(self, _entry: Entry) -> bool:
+        return False
+
+    def _is_gone(self, entry: Entry) -> bool:
+        self.ending, ending = "settle", self.ending
+        gone = super()._is_gone(entry)
+        self.ending = ending
+        return gone
+
+
+class BelievesTheFirstEmptyAnswer(Ledger):
+    def record_answer(self, answer: Answer, now: float) -> Change:
+        self._first_empty = answer._replace(expires_latest_at=-math.inf)
+        return super().record_answer(answer, now)
+
+
+class TakesWhoNobodyListsForGone(Ledger):
+    def _is_gone(self, entry: Entry) -> bool:
+        answer = self._answer
+        if answer and not answer.endpoints:
+            self._answer = answer._replace(endpoints=(Endpoint("10.0.0.99", 8080),))
+        gone = super()._is_gone(entry)
+        self._answer = answer
+        return gone
+
+
+class TakesACappedAnswerForAWholeOne(Ledger):
+    def record_answer(self, answer: Answer, now: float) -> Change:
+        return super().record_answer(answer._replace(capped=False), now)
+
+
+class TakesAStaleAnswerForANewerOne(Ledger):
+    def record_answer(self, answer: Answer, now: float) -> Change:
+        return super().record_answer(answer._replace(stale=False), now)
+
+
+class TakesACachedCopyForANewerAnswer(Ledger):
+    def record_answer(self, answer: Answer, now: float) -> Change:
+        later = answer._replace(expires_earliest_at=now + 60 * (1 + self.rounds))
+        return super().record_answer(later, now)
+
+
 class TakesWhoAcceptedAConnectionForGone(Ledger):
     def _is_gone(self, entry: Entry) -> bool:
         return super()._is_gone(entry._replace(reached=False))
@@ -47,16 +91,6 @@ class TakesWhoIsStillListedForGone(Ledger):
         report = super()._judge(endpoint, entry)
         refused = report.verdict == "failed" and entry.attempts > 0 and not entry.reached
         return report._replace(verdict="gone") if refused else report
-
-
-class TakesACachedCopyForANewerAnswer(Ledger):
-    def _is_newer(self, answer: Answer, other: Answer) -> bool:
-        return answer.ttl_seconds > 0 or super()._is_newer(answer, other)
-
-
-class TakesACacheThatStaysAtTtlZeroForNoCache(Ledger):
-    def _is_newer(self, answer: Answer, other: Answer) -> bool:
-        return is_newer(answer, other)
 
 
 class DoesNotMoveTheAnswerToBeNewerThan(Ledger):
@@ -103,9 +137,9 @@ class LetsCallsOutlastTheGracePeriod(Ledger):
 
 class IgnoresTheConcurrency(Ledger):
     def _call_or_wait(self, now: float, room: int) -> Step:
-        self._in_flight, in_flight = min(self._in_flight, 1), self._in_flight
+        self.in_flight, in_flight = min(self.in_flight, 1), self.in_flight
         step = super()._call_or_wait(now, room)
-        self._in_flight = in_flight
+        self.in_flight = in_flight
         return step
 
 

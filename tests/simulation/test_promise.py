@@ -19,6 +19,7 @@ from tests.simulation.cluster import (
     DnsError,
     Fault,
     History,
+    ListsNobody,
     PodState,
     Scenario,
     SimulatedCall,
@@ -65,8 +66,9 @@ def pods(draw: st.DrawFn) -> tuple[PodState, ...]:
 @st.composite
 def faults(draw: st.DrawFn) -> Fault:
     begins_at = draw(TIMES)
-    kinds = st.sampled_from(get_args(DnsError))
-    return Fault(begins_at, begins_at + draw(TIMES), draw(kinds))
+    kinds = st.sampled_from([*get_args(DnsError), *get_args(ListsNobody) * 3])
+    server = draw(st.sampled_from([None, None, 0, 1]))
+    return Fault(begins_at, begins_at + draw(TIMES), draw(kinds), server)
 
 
 @st.composite
@@ -74,7 +76,8 @@ def histories(draw: st.DrawFn) -> History:
     cache = Cache(
         ttl_seconds=draw(st.sampled_from([0, 1, 5, 30])),
         holds_seconds=draw(st.sampled_from([0, 0, 5, 30])),
-        stale_seconds=draw(st.sampled_from([0, 0, 3])),
+        stale_seconds=draw(st.sampled_from([0, 0, 3, 60])),
+        lists_at_most=draw(st.sampled_from([1000, 1000, 1, 3])),
     )
     return History(
         pods=tuple(draw(st.lists(pods(), max_size=5))),
@@ -296,7 +299,21 @@ def check_verdicts(
         if endpoint.verdict == "gone":
             assert calls, "gone without having been tried"
             assert not any(c.connect_seconds for c in calls), "gone though it accepted"
+            check_gone(world, number, endpoint.endpoint, lines)
     assert report.calls == len(made)
+
+
+def check_gone(world: SimulatedWorld, number: int, endpoint: Endpoint, lines: Lines) -> None:
+    """It was missing until `settle` was over, and the last answer proves it."""
+    settle_seconds = world.scenario.broadcasts[number].settle_seconds
+    called_at = max(call.ended_at for call in world.made if call.number == number)
+    assert lines.of(number)[-1]["at"] >= called_at + settle_seconds - 1e-6, "gone too early"
+    answers = [answer for _, answer in answers_of(world, number, lines)]
+    last = answers[-1]
+    assert isinstance(last, Answer), "gone though DNS broke"
+    assert last.endpoints, "gone since nobody was listed"
+    assert not last.stale, "gone by a stale answer"
+    assert endpoint not in last.endpoints, "gone though it is listed"
 
 
 def check_completeness(
@@ -314,9 +331,15 @@ def check_completeness(
         assert set(good[-1][1].endpoints) <= acknowledged, (
             "complete, but somebody listed was missed"
         )
+        assert not good[-1][1].capped, "complete, but there may be more than were listed"
         assert len(acknowledged) >= world.scenario.broadcasts[number].min_pods
     if report.confirmed:
         last = good[-1][1]
+        assert not last.stale, "confirmed by what may be a stale copy"
+        nobody = list(itertools.takewhile(lambda each: not each[1].endpoints, reversed(good)))
+        if nobody and len(nobody) < len(good):
+            first = nobody[-1][1]
+            assert service.produced_at(last) > service.produced_at(first), "one copy of nobody"
         calls_at = [call.began_at for call in world.made if call.number == number]
         basis = [a for at, a in good if at <= max(calls_at)][-1] if calls_at else good[0][1]
         assert service.produced_at(last) > service.produced_at(basis), "confirmed by an old copy"
@@ -326,7 +349,8 @@ def check_completeness(
         if states[0].at < 0
         and all(s.listening and s.listed and s.behaviour == "ok" and s.seconds < 1 for s in states)
     ]
-    if report.outcome == "complete":
+    true_answers = [answer for _, answer in good if answer not in service.untrue]
+    if report.outcome == "complete" and true_answers:
         assert set(steady) <= acknowledged, "complete, but a pod that was always there was missed"
 
 

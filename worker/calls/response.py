@@ -14,14 +14,23 @@ KEPT_FIELD_BYTES = 4096
 MAX_HEADER_BYTES = 64 * 1024
 MAX_TRANSFER_BYTES = 1024 * 1024
 MAX_INTERIM_RESPONSES = 16
+SWITCHING_PROTOCOLS = 101  # which nobody asked for: no HTTP follows
 
 
 class ProtocolError(Exception):
     """The pod spoke, but not HTTP/1.x as a client may trust it."""
 
 
+class _Stop(Exception):
+    """Makes the parser stop."""
+
+
 class Response:
-    """Collects what httptools reads, and knows when the response is whole (RFC 9112, 6.3)."""
+    """Reads up to the end of the first final response (RFC 9112, 6.3), and knows when it is there.
+
+    Nothing depends on how the bytes are cut into packets: limits hold at a byte, and what follows
+    the response is not read, be it in the same packet.
+    """
 
     def __init__(self, method: str) -> None:
         self._parser = httptools.HttpResponseParser(self)
@@ -33,29 +42,55 @@ class Response:
         self._bodiless = method == "HEAD"
         self._in_body = False
         self._received = 0
-        self._header_bytes = 0
+        self._head = bytearray()  # what came of it in earlier packets
         self._interim = 0
+        self._interim_over = False
         self._fault: str | None = None
 
     def feed(self, data: bytes) -> None:
         """Reads some bytes of it. Raises ProtocolError."""
-        self._received += len(data)
+        while data and not self.whole:
+            limit = MAX_TRANSFER_BYTES if self._in_body else MAX_HEADER_BYTES
+            room = limit - self._received
+            if room:
+                read = self._parse(data[:room])
+                self._received += read
+                data = data[read:]
+            elif self._in_body:
+                self.whole = True  # cut off; the status decides
+            else:
+                raise ProtocolError("more than 64 KiB of header fields")
+
+    def _parse(self, data: bytes) -> int:
+        """Returns how many bytes it has read: all, unless an interim response ends among them."""
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self.whole = True  # 101, which nobody asked for
         except httptools.HttpParserError as error:
-            if not self.whole:  # bytes after the response are no matter: the connection ends here
-                raise ProtocolError(str(error)) from None
-        if self._fault:
-            raise ProtocolError(self._fault)
+            if self._interim_over:
+                return self._begin_again(data)
+            if not self.whole:
+                raise ProtocolError(self._fault or str(error)) from None
+        if not self._in_body:
+            self._head += data
+        return len(data)
+
+    def _begin_again(self, data: bytes) -> int:
+        """Behind an interim response (RFC 9110, 15.2), which says nothing about the connection.
+
+        Each has a parser of its own: one that has seen `Connection: close` takes nothing more.
+        """
+        self._interim += 1
         if self._interim > MAX_INTERIM_RESPONSES:
             raise ProtocolError(f"more than {MAX_INTERIM_RESPONSES} interim (1xx) responses")
-        header_bytes = self._header_bytes if self._in_body else self._received
-        if header_bytes > MAX_HEADER_BYTES:
-            raise ProtocolError("more than 64 KiB of header fields")
-        if self._received > MAX_TRANSFER_BYTES:
-            self.whole = True  # cut off; the status decides
+        before = len(self._head)
+        head = self._head + data
+        first = len(head) - len(head.lstrip(b"\r\n"))  # the parser allows empty lines before it
+        self._parser = httptools.HttpResponseParser(self)
+        self._interim_over = False
+        self._head.clear()
+        self.phrase = b""
+        self.fields.clear()
+        return head.index(b"\r\n\r\n", first) + 4 - before
 
     def release(self) -> None:
         """Parser and response refer to each other: without this, memory waits for a collection."""
@@ -72,35 +107,40 @@ class Response:
         self.whole = True
 
     def field(self, name: str) -> str | None:
-        value = self.fields.get(name.encode())
+        """A header field of the final response: neither of an interim one nor of a trailer."""
+        value = self.fields.get(name.encode()) if self._in_body else None
         return value[:KEPT_FIELD_BYTES].decode("latin-1") if value else None
 
-    # Called by httptools.
+    # Called by httptools. An exception stops the parser; `_parse` learns the reason from `self`.
+
+    def on_message_begin(self) -> None:
+        if self.whole:
+            raise _Stop
 
     def on_status(self, phrase: bytes) -> None:
         self.phrase += phrase
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_bytes += len(name) + len(value) + 4
-        self.fields[name.lower()] = value
+        if not self._in_body:
+            self.fields[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         self.status_code = self._parser.get_status_code()
         version = self._parser.get_http_version()
         if version not in ("1.0", "1.1"):
             self._fault = f"HTTP/{version} where HTTP/1.1 was asked for"
-        if self.status_code >= 200:
-            self._in_body = True
-            self.whole = self._bodiless
+            raise _Stop
+        if self.status_code < 200 and self.status_code != SWITCHING_PROTOCOLS:
+            self._interim_over = True
+            raise _Stop
+        self._in_body = True
+        if self._bodiless or self.status_code == SWITCHING_PROTOCOLS:
+            self.whole = True
+            raise _Stop
 
     def on_body(self, data: bytes) -> None:
         if len(self.body) < KEPT_BODY_BYTES:
             self.body += data[: KEPT_BODY_BYTES - len(self.body)]
 
     def on_message_complete(self) -> None:
-        if self._in_body:
-            self.whole = True
-        else:
-            self._interim += 1
-            self.phrase = b""
-            self.fields.clear()
+        self.whole = True

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from worker.config.errors import ConfigInvalid, Place
 from worker.config.load import load as load_files
 from worker.config.load import select
+from worker.discovery.dns.addresses import fault_of
 from worker.discovery.dns.resolvconf import ResolvConf, parse
 from worker.model import Config
-from worker.options import Options
+from worker.options import DEFAULT_RESOLV_CONF, Options
 
 
 def load(options: Options, environment: Mapping[str, str]) -> Config:
@@ -19,10 +21,25 @@ def load(options: Options, environment: Mapping[str, str]) -> Config:
 
 
 def resolv_conf(options: Options) -> ResolvConf:
-    """Which nameservers to ask, and how. A file that is not there says nothing."""
+    """Which nameservers to ask, and how. Raises ConfigInvalid if the file cannot be read.
+
+    As the C library has it, there need not be a file at the usual place.
+    """
+    path = options.resolv_conf
     try:
-        text = Path(options.resolv_conf).read_text(errors="replace")
-    except FileNotFoundError:
-        text = ""  # as the C library has it
-    conf = parse(text)
-    return conf._replace(nameservers=options.nameservers) if options.nameservers else conf
+        text = Path(path).read_text(errors="replace")
+    except FileNotFoundError as error:
+        if path != DEFAULT_RESOLV_CONF:
+            raise _unreadable(path, error) from None
+        text = ""
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    conf = parse(text, fault_of)
+    if options.nameservers:
+        conf = conf._replace(nameservers=options.nameservers, chosen=True)
+    return conf
+
+
+def _unreadable(path: str, error: OSError | ValueError) -> ConfigInvalid:
+    reason = (isinstance(error, OSError) and error.strerror) or str(error)
+    return Place(key="--resolv-conf").error(f"cannot read {path}: {reason}")

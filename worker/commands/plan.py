@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 
@@ -10,6 +11,7 @@ from worker.commands.check import tls
 from worker.commands.loading import load, resolv_conf
 from worker.discovery.dns.lookup import Lookup
 from worker.discovery.dns.resolvconf import ResolvConf
+from worker.log.formats import printable
 from worker.log.masking import Masker
 from worker.model import Answer, Broadcast, BroadcastReport, Reason, ResolutionFailure
 from worker.options import Options
@@ -33,13 +35,21 @@ def run(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
     loaded = load(options, environment)
     masker, conf = Masker(loaded.secrets), resolv_conf(options)
     questions = Questions(stop.mailbox)
+    file = options.resolv_conf
+    warnings = masked(
+        [{"file": file, "line": line, "message": text} for line, text in conf.warnings], masker
+    )
+    if options.output == "text":
+        for warning in warnings:
+            line = "{file}:{line}: {message}".format_map(warning)
+            print(printable(line), file=sys.stderr)
     documents: list[Document] = []
     for entry in loaded.broadcasts:
         documents.append(masked(document(entry, ask(entry, conf, questions, stop)), masker))
         if options.output == "text":
             print(to_text(documents[-1]))
     if options.output == "json":
-        print(to_json({"errors": [], "broadcasts": documents}))
+        print(to_json({"errors": [], "warnings": warnings, "broadcasts": documents}))
     return exit_code("failed") if any("error_type" in each for each in documents) else 0
 
 

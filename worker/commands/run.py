@@ -82,6 +82,7 @@ class Run:
         loaded = load(self._options, self._environment)
         self._masker = Masker(loaded.secrets)
         self._log = self._configure()
+        self._conf = resolv_conf(self._options)
         return loaded
 
     def _broadcast_all(self, loaded: Config) -> RunReport:
@@ -92,6 +93,13 @@ class Run:
             broadcasts=len(loaded.broadcasts),
             **_given(START_FIELDS, self._environment),
         )
+        for line, message in self._conf.warnings:
+            self._log.warning(
+                "config.warning",
+                config_file=self._options.resolv_conf,
+                line=line,
+                warning_message=message,
+            )
         deadline_seconds = self._options.deadline_seconds
         self._rounds = Rounds(
             loaded.broadcasts,
@@ -106,8 +114,7 @@ class Run:
         return RunReport(reports, duration_seconds, self._rounds.stop_signal)
 
     def _world(self, loaded: Config) -> LiveWorld:
-        conf = resolv_conf(self._options)
-        lookups = [Lookup(b.host, b.port, b.ip_family, conf).ask for b in loaded.broadcasts]
+        lookups = [Lookup(b.host, b.port, b.ip_family, self._conf).ask for b in loaded.broadcasts]
         callers = [self._caller(entry, loaded) for entry in loaded.broadcasts]
         return LiveWorld(lookups, callers, self._stop.mailbox)
 

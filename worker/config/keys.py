@@ -209,9 +209,10 @@ KEYS = (
     Key(
         "settle",
         Duration(),
-        "How long to wait for DNS: for an answer at all, for `min_pods` addresses, and for an "
-        "answer that is newer than the last call. Most caches keep an answer for 30 s, two caches "
-        "in a row for about 35 s. With `0s` nothing is confirmed.",
+        "How long to wait for DNS, counted anew after each round of calls: for an answer at all, "
+        "for `min_pods` addresses, for an answer that is newer than the one that the calls were "
+        "made from, and for a pod that left DNS to come back. Most caches keep an answer for 30 s, "
+        "two caches in a row for about 35 s. With `0s` nothing is confirmed.",
         "5s",
     ),
     Key(

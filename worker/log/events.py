@@ -10,36 +10,8 @@ from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, NamedTuple
 
 from worker import __version__
-from worker.log.fields import (
-    ASKING,
-    ATTEMPTS,
-    BROADCAST,
-    BROADCASTS,
-    CALL_AFTER_STATUS,
-    CALL_BEFORE_STATUS,
-    CALL_ERROR,
-    COMMON,
-    COUNTS,
-    DEADLINE,
-    DURATION,
-    ENDPOINT,
-    ERROR_MESSAGE,
-    HINT,
-    OUTCOMES,
-    QNAME,
-    REASONS,
-    RESOLUTION_ERRORS,
-    RETRY_IN,
-    ROUND,
-    SIGNALS,
-    STATUS_CODE,
-    TOTALS,
-    WAITS,
-    WORKER_NODE,
-    WORKER_POD,
-    Field,
-    Value,
-)
+from worker.log import fields
+from worker.log.fields import Field, Value
 
 Event = MutableMapping[str, Any]  # one event as it is logged: the name of a field -> its value
 
@@ -47,6 +19,7 @@ Event = MutableMapping[str, Any]  # one event as it is logged: the name of a fie
 WAITING = {
     "cached_answer": "for a newer DNS answer",
     "min_pods": "for DNS to list more pods",
+    "absent": "in case a pod that left DNS comes back",
     "no_answer": "for DNS to list a pod",
 }
 NOT_CONFIRMED = "not confirmed by a newer DNS answer"
@@ -74,8 +47,8 @@ class EventType(NamedTuple):
     def line_fields(self) -> tuple[Field, ...]:
         """All fields of its lines, in the order in which they are documented."""
         if self.of_one_broadcast:
-            return (*COMMON, BROADCAST._replace(when=""), *self.fields)
-        return (*COMMON, *self.fields)
+            return (*fields.COMMON, fields.BROADCAST._replace(when=""), *self.fields)
+        return (*fields.COMMON, *self.fields)
 
 
 # --- sentences ----------------------------------------------------------------------------------
@@ -138,8 +111,8 @@ EVENTS: tuple[EventType, ...] = (
                 "/etc/pod-broadcast/clear-web-caches.yaml",
             ),
             Field("broadcasts", "integer", "how many broadcasts are selected", 1, "broadcasts"),
-            WORKER_POD,
-            WORKER_NODE,
+            fields.WORKER_POD,
+            fields.WORKER_NODE,
         ),
         lambda e: (
             f"pod-broadcast {e['version']}: "
@@ -155,7 +128,7 @@ EVENTS: tuple[EventType, ...] = (
             Field("request_url", "string", "`url`", "http://web-server-headless:8080/clear-caches"),
             Field("method", "string", "`method`", "POST"),
             Field("concurrency", "integer", "`concurrency`: calls in flight at once", 16, "calls"),
-            DEADLINE,
+            fields.DEADLINE,
         ),
         lambda e: f"{e['method']} {e['request_url']}, at most {_calls(e['concurrency'])} at once",
     ),
@@ -164,13 +137,13 @@ EVENTS: tuple[EventType, ...] = (
         ("info",),
         "DNS answered. A round of calls begins.",
         (
-            ROUND,
-            QNAME,
+            fields.ROUND,
+            fields.QNAME,
             Field("endpoints", "integer", "how many this answer lists", 3, "endpoints"),
             Field("newcomers", "integer", "of these, not listed before", 1, "endpoints"),
             Field("left", "integer", "listed in the last answer, but not in this", 0, "endpoints"),
             Field("ttl_seconds", "integer", "the answer's TTL", 5, "seconds"),
-            ASKING,
+            fields.ASKING,
             Field(
                 "newer",
                 "boolean",
@@ -191,15 +164,19 @@ EVENTS: tuple[EventType, ...] = (
         "DNS gave no answer, or listed no endpoint. The level is `error` if the broadcast does not "
         "ask again.",
         (
-            ROUND,
-            QNAME,
+            fields.ROUND,
+            fields.QNAME,
             Field(
-                "error_type", "string", "what went wrong", "dns_servfail", values=RESOLUTION_ERRORS
+                "error_type",
+                "string",
+                "what went wrong",
+                "dns_servfail",
+                values=fields.RESOLUTION_ERRORS,
             ),
-            ERROR_MESSAGE._replace(
+            fields.ERROR_MESSAGE._replace(
                 meaning="which server said what", example="10.96.0.10:53 answered SERVFAIL"
             ),
-            ASKING,
+            fields.ASKING,
         ),
         lambda e: f"{e['qname']}: {e['error_message']}",
     ),
@@ -208,7 +185,7 @@ EVENTS: tuple[EventType, ...] = (
         ("info",),
         "No endpoint is owed a call, but the broadcast is not over: it waits, and asks DNS again.",
         (
-            Field("reason", "string", "why it waits", "cached_answer", values=WAITS),
+            Field("reason", "string", "why it waits", "cached_answer", values=fields.WAITS),
             Field("wait_seconds", "number", "time until the next question", 1.019422, "seconds"),
         ),
         lambda e: f"waiting {e['wait_seconds']:.1f} s {WAITING[e['reason']]}",
@@ -218,9 +195,9 @@ EVENTS: tuple[EventType, ...] = (
         ("info",),
         "An endpoint acknowledged the request.",
         (
-            *CALL_BEFORE_STATUS,
-            STATUS_CODE._replace(example=200, when=""),
-            *(f._replace(when="") for f in CALL_AFTER_STATUS),
+            *fields.CALL_BEFORE_STATUS,
+            fields.STATUS_CODE._replace(example=200, when=""),
+            *(f._replace(when="") for f in fields.CALL_AFTER_STATUS),
         ),
         lambda e: f"{e['endpoint']} answered {e['status_code']} in {e['duration_seconds']:.3f} s",
     ),
@@ -229,12 +206,12 @@ EVENTS: tuple[EventType, ...] = (
         ("warning", "error"),
         "A call failed. The level is `warning` if the endpoint is called again, else `error`.",
         (
-            *CALL_BEFORE_STATUS,
-            STATUS_CODE,
-            *CALL_AFTER_STATUS,
-            CALL_ERROR,
-            ERROR_MESSAGE,
-            RETRY_IN,
+            *fields.CALL_BEFORE_STATUS,
+            fields.STATUS_CODE,
+            *fields.CALL_AFTER_STATUS,
+            fields.CALL_ERROR,
+            fields.ERROR_MESSAGE,
+            fields.RETRY_IN,
             Field(
                 "response_body",
                 "string",
@@ -249,12 +226,14 @@ EVENTS: tuple[EventType, ...] = (
     EventType(
         "endpoint.gone",
         ("warning",),
-        "An endpoint that DNS listed is dead: it never accepted a connection, and DNS no longer "
-        "lists it. It is owed no call.",
+        "An endpoint never accepted a connection, and DNS did not list it again until `settle` was "
+        "over. It is owed no call.",
         (
-            ENDPOINT,
-            ATTEMPTS,
-            CALL_ERROR._replace(meaning="how its last call failed", example="connect_timeout"),
+            fields.ENDPOINT,
+            fields.ATTEMPTS,
+            fields.CALL_ERROR._replace(
+                meaning="how its last call failed", example="connect_timeout"
+            ),
         ),
         lambda e: (
             f"{e['endpoint']} is gone: it never accepted a connection, and DNS no longer lists it"
@@ -266,9 +245,9 @@ EVENTS: tuple[EventType, ...] = (
         ("error",),
         "An endpoint was missed.",
         (
-            ENDPOINT,
-            ATTEMPTS,
-            CALL_ERROR._replace(meaning="why"),
+            fields.ENDPOINT,
+            fields.ATTEMPTS,
+            fields.CALL_ERROR._replace(meaning="why"),
             Field("left_dns", "boolean", "whether the last answer no longer lists it", False),
         ),
         lambda e: f"{e['endpoint']} was missed {_after(e['attempts'])}: {e['error_type']}",
@@ -277,7 +256,7 @@ EVENTS: tuple[EventType, ...] = (
         "endpoint.cancelled",
         ("error",),
         "A stop signal came before the endpoint acknowledged.",
-        (ENDPOINT, ATTEMPTS),
+        (fields.ENDPOINT, fields.ATTEMPTS),
         lambda e: f"{e['endpoint']} was given up {_after(e['attempts'])}",
         {"attempts": 0},
     ),
@@ -288,7 +267,7 @@ EVENTS: tuple[EventType, ...] = (
         "complete but an endpoint is gone or no newer answer confirmed it. This line is written "
         "at every `--log-level`.",
         (
-            Field("outcome", "string", "the result", "partial", values=OUTCOMES),
+            Field("outcome", "string", "the result", "partial", values=fields.OUTCOMES),
             Field("exit_code", "integer", "exit code of this broadcast alone: 0, 3 or 4", 3),
             Field(
                 "reason",
@@ -296,13 +275,13 @@ EVENTS: tuple[EventType, ...] = (
                 "why it is not complete",
                 "some_calls_failed",
                 when="it is not complete",
-                values=REASONS,
+                values=fields.REASONS,
             ),
-            *COUNTS,
+            *fields.COUNTS,
             Field("rounds", "integer", "how often DNS was asked", 6, "questions"),
             Field("calls", "integer", "how many calls were made", 7, "calls"),
             Field("confirmed", "boolean", "whether a newer answer listed nobody new", True),
-            DURATION,
+            fields.DURATION,
             Field(
                 "failed_endpoints",
                 "string",
@@ -310,7 +289,7 @@ EVENTS: tuple[EventType, ...] = (
                 "10.1.0.9:8080 status",
                 when="an endpoint failed",
             ),
-            HINT,
+            fields.HINT,
         ),
         _broadcast_finished,
     ),
@@ -318,7 +297,7 @@ EVENTS: tuple[EventType, ...] = (
         "shutdown.requested",
         ("warning",),
         "A stop signal arrived. No call starts after this line.",
-        (Field("signal", "string", "which one", "SIGTERM", values=SIGNALS),),
+        (Field("signal", "string", "which one", "SIGTERM", values=fields.SIGNALS),),
         lambda e: f"{e['signal']}: no new calls from here on",
         of_one_broadcast=False,
     ),
@@ -343,7 +322,7 @@ EVENTS: tuple[EventType, ...] = (
                 "broadcasts[0].timout",
                 when="it belongs to a key or an option",
             ),
-            ERROR_MESSAGE._replace(
+            fields.ERROR_MESSAGE._replace(
                 meaning="what was expected, and what was found",
                 example="unknown key: did you mean timeout?",
             ),
@@ -352,13 +331,30 @@ EVENTS: tuple[EventType, ...] = (
         of_one_broadcast=False,
     ),
     EventType(
+        "config.warning",
+        ("warning",),
+        "A part of resolv.conf cannot be used and is skipped, as the C library does.",
+        (
+            Field("config_file", "string", "the file", "/etc/resolv.conf"),
+            Field("line", "integer", "line number, from 1", 2),
+            Field(
+                "warning_message",
+                "string",
+                "the line, and what of it is skipped and why",
+                "nameserver 10.96.0.10:53: skipped 10.96.0.10:53, which is not an IP address",
+            ),
+        ),
+        lambda e: f"{e['config_file']}:{e['line']}: {e['warning_message']}",
+        of_one_broadcast=False,
+    ),
+    EventType(
         "run.crashed",
         ("error",),
         "The program has a bug. Please report it.",
         (
-            BROADCAST._replace(when="it happened in one broadcast"),
+            fields.BROADCAST._replace(when="it happened in one broadcast"),
             Field("error_type", "string", "the exception's class", "AssertionError"),
-            ERROR_MESSAGE._replace(
+            fields.ERROR_MESSAGE._replace(
                 meaning="the exception's text, with secrets masked", example="no answer"
             ),
             Field(
@@ -377,12 +373,18 @@ EVENTS: tuple[EventType, ...] = (
         "The last line, whatever happened, as long as the program could still write one. It is "
         "written at every `--log-level`, and it is also the termination message.",
         (
-            Field("outcome", "string", "the worst of all broadcasts", "partial", values=OUTCOMES),
+            Field(
+                "outcome",
+                "string",
+                "the worst of all broadcasts",
+                "partial",
+                values=fields.OUTCOMES,
+            ),
             Field("exit_code", "integer", "the [exit code](exit-codes.md)", 3),
-            *BROADCASTS,
-            *TOTALS,
-            DURATION._replace(when="the command line is valid", example=17.305118),
-            ERROR_MESSAGE._replace(
+            *fields.BROADCASTS,
+            *fields.TOTALS,
+            fields.DURATION._replace(when="the command line is valid", example=17.305118),
+            fields.ERROR_MESSAGE._replace(
                 meaning="why the run ended early",
                 example="configuration: /etc/a.yaml:3:3: broadcasts[0].timout: unknown key",
                 when="the exit code is 1 or 2",

@@ -54,7 +54,10 @@ CALL_ERRORS: dict[str, str] = {
 RESOLUTION_ERRORS: dict[str, str] = {
     "no_pods": "NXDOMAIN or NODATA: there are no ready pods, or there is no such Service",
     "not_headless": "the Service has a cluster IP, so the request would reach only one pod",
-    "dns_servfail": "SERVFAIL, another failure code, or a malformed answer",
+    "unproven": "there is one address, and DNS does not show whether it is a pod's",
+    "outside_cluster": "an alias leads out of the cluster, or no pod can have the address",
+    "no_cluster_suffix": "nothing was found, and resolv.conf is not a pod's: it completes no name",
+    "dns_servfail": "SERVFAIL, another failure code, a malformed answer, or one about other names",
     "dns_refused": "the nameserver answered REFUSED",
     "dns_timeout": "no nameserver answered in time",
     "dns_truncated": "the answer was truncated over TCP too: more than about 4,090 A records",
@@ -64,12 +67,14 @@ REASONS: dict[str, str] = {
     "all_calls_failed": "nobody acknowledged, and at least one endpoint failed",
     "some_calls_failed": "some acknowledged, and at least one endpoint failed",
     "min_pods": "fewer than `min_pods` acknowledged, though nobody failed",
+    "dns_capped": "DNS lists exactly 1,000 endpoints, the most that kube-dns lists",
     "deadline": "the deadline passed while an endpoint was still owed a call",
     "cancelled": "a stop signal came first",
 }
 WAITS: dict[str, str] = {
     "cached_answer": "the last answer may come from a cache",
     "min_pods": "DNS lists fewer than `min_pods`",
+    "absent": "an endpoint that has not acknowledged left DNS, and may come back",
     "no_answer": "DNS lists no endpoint, or does not answer",
 }
 SIGNALS: dict[str, str] = {"SIGTERM": "Kubernetes sends this", "SIGINT": "Ctrl-C"}

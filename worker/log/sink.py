@@ -12,7 +12,7 @@ from worker.stop import Stop, start_thread
 
 # How long the end of a run waits for the reader: without any progress, and in all.
 PATIENCE_SECONDS = (30.0, 30.0)
-PATIENCE_SECONDS_AFTER_STOP = (0.5, 5.0)
+PATIENCE_SECONDS_AFTER_STOP = (2.0, 5.0)
 SLICE_SECONDS = 0.1  # how often that wait looks for a stop signal
 MAX_BACKLOG_BYTES = 16 * 1024 * 1024
 

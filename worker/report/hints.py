@@ -6,32 +6,11 @@ endpoint is in their own log lines. How bad it is, `outcome` says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
-from worker.model import Broadcast, BroadcastReport, CallResult, Ending, Endpoint
-
-NO_CALL = CallResult(Endpoint("", 0), span_id="", duration_seconds=0.0)
-
-
-class Facts(NamedTuple):
-    """All that a hint may depend on, and all that a template may name."""
-
-    cases: frozenset[str]  # the report's reason, and how the calls failed if all did so alike
-    broadcast: Broadcast
-    last: CallResult  # of the calls that failed alike; else NO_CALL
-    acknowledged: int
-    too_early: str  # " before 2 of 3 endpoints had acknowledged", where some had not
-    other_remedies: str  # than a later deadline, where something else held the calls up
-    ending: Ending | None
-    ended_by_run: bool  # the run's deadline came, not the broadcast's
-    has_credentials: bool
-    path: str
-    service: str
-    in_namespace: str  # " -n shop", where the URL names a namespace
-    tls_name: str  # for which a certificate must be valid
-
+from worker.model import Broadcast, BroadcastReport
+from worker.report.facts import Facts, facts_of
 
 Condition = Callable[[Facts], object]
 
@@ -51,58 +30,6 @@ def hint(broadcast: Broadcast, report: BroadcastReport) -> str | None:
         if row.case in facts.cases and row.when(facts):
             return row.text.format_map(facts._asdict())
     return None
-
-
-def facts_of(broadcast: Broadcast, report: BroadcastReport) -> Facts:
-    """What the table needs of one broadcast."""
-    last = _alike([e.last for e in report.endpoints if e.verdict == "failed"])
-    failed, seen = report.count_of("failed"), len(report.endpoints)
-    service, *rest = broadcast.host.split(".")
-    headers = {name.lower() for name, _ in broadcast.headers}
-    return Facts(
-        cases=frozenset(_cases(report, last)),
-        broadcast=broadcast,
-        last=last or NO_CALL,
-        acknowledged=report.count_of("acknowledged"),
-        too_early=f" before {failed} of {seen} endpoints had acknowledged" if failed else "",
-        other_remedies=" or concurrency" * (seen > broadcast.concurrency)
-        + ", or lower stagger" * bool(broadcast.stagger_seconds),
-        ending=report.ending,
-        # To the microsecond, as the log has both.
-        ended_by_run=round(report.duration_seconds, 6) < broadcast.deadline_seconds,
-        has_credentials=bool(broadcast.auth) or "authorization" in headers,
-        path=urlsplit(broadcast.url).path or "/",
-        service=service,
-        in_namespace=f" -n {rest[0]}" if rest and rest[0] else "",
-        tls_name=broadcast.tls.server_name or broadcast.host.removesuffix("."),
-    )
-
-
-def _cases(report: BroadcastReport, last: CallResult | None) -> Iterator[str]:
-    if report.outcome == "complete" and not report.confirmed:
-        yield "unconfirmed"
-    if report.reason:
-        yield report.reason
-    if last and last.error_type and report.reason != "cancelled":
-        yield last.error_type
-        if last.error_type == "status" and last.status_code:
-            yield f"status {last.status_code}"
-            if last.status_code >= 500:
-                yield "status 5xx"
-
-
-def _alike(calls: Sequence[CallResult | None]) -> CallResult | None:
-    """One of the calls, if all failed in the same way."""
-    first = calls[0] if calls else None
-    kinds = {(call.error_type, _kind_of(call)) if call else None for call in calls}
-    return first if len(kinds) == 1 else None
-
-
-def _kind_of(call: CallResult) -> int | str | None:
-    """What distinguishes failures that have the same error_type."""
-    if call.error_type == "status":
-        return 400 if call.status_code == 421 else call.status_code
-    return call.error_message if call.error_type == "tls" else None
 
 
 def _says(*words: str) -> Condition:
@@ -147,6 +74,18 @@ HINTS: tuple[Hint, ...] = (
         "unconfirmed",
         "settle is 0s, so nothing was confirmed: set settle to more than a DNS cache's TTL",
         lambda f: not f.broadcast.settle_seconds,
+    ),
+    Hint(
+        "unconfirmed",
+        "the last question to DNS failed ({resolution_error}): look at the pods of DNS and "
+        "their logs",
+        lambda f: f.resolution_error,
+    ),
+    Hint(
+        "unconfirmed",
+        "DNS answered with TTL 0 or said that its answer is stale, which confirms nothing: look at "
+        "what the DNS cache serves when it cannot reach its upstream",
+        lambda f: f.stale,
     ),
     Hint(
         "unconfirmed",
@@ -343,6 +282,22 @@ HINTS: tuple[Hint, ...] = (
         "set clusterIP: None in the Service, or use a second Service that has it in url",
     ),
     Hint(
+        "unproven",
+        "has the Service clusterIP: None? if so, let DNS name its pods: CoreDNS does with "
+        "kubernetes ZONE in-addr.arpa ip6.arpa in its Corefile",
+    ),
+    Hint(
+        "outside_cluster",
+        "is there a Service of that name, and is its type not ExternalName? to call a host outside "
+        "the cluster, write its whole name with a dot at its end in url",
+    ),
+    Hint(
+        "no_cluster_suffix",
+        "this resolv.conf is not a pod's: write SERVICE.NAMESPACE.svc.ZONE in url, set the pod's "
+        "dnsPolicy to ClusterFirst (ClusterFirstWithHostNet with hostNetwork), or set "
+        "--resolv-conf",
+    ),
+    Hint(
         "dns_servfail",
         "cluster DNS is broken, not the Service: look at the pods of DNS and their logs, "
         + KUBE_DNS,
@@ -359,6 +314,11 @@ HINTS: tuple[Hint, ...] = (
     Hint(
         "dns_truncated",
         "one DNS answer holds about 4,000 addresses: "
+        "split the Service by a label into several, with a broadcast for each",
+    ),
+    Hint(
+        "dns_capped",
+        "kube-dns lists 1,000 endpoints at most, so that some may be missing: "
         "split the Service by a label into several, with a broadcast for each",
     ),
     Hint(

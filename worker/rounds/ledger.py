@@ -10,13 +10,11 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from itertools import islice
-from typing import NamedTuple
 
 from worker.model import (
     Answer,
     Broadcast,
     BroadcastReport,
-    CallError,
     CallResult,
     Ending,
     Endpoint,
@@ -26,70 +24,22 @@ from worker.model import (
     ResolutionFailure,
     Verdict,
 )
-from worker.rounds.steps import Ask, Call, Cut, CutReason, Finish, Step, Wait, WaitReason
+from worker.rounds import rules
+from worker.rounds.steps import (
+    Ask,
+    Booked,
+    Call,
+    Change,
+    Cut,
+    CutReason,
+    Finish,
+    Step,
+    Wait,
+    WaitReason,
+)
 
-# A cache counts whole seconds: two answers closer than this may be one copy (RFC 1035, 3.2.1).
-TTL_ROUNDING_SECONDS = 1.0
-# The first question after an answer: late enough to be a newer one where nothing caches.
-ASK_AGAIN_SECONDS = 1.02
-ASK_AGAIN_MAX_SECONDS = 5.0
 # A question ends at the deadline by itself. One that is later than this is not waited for.
 LATE_ANSWER_SECONDS = 0.5
-
-RETRIED_STATUS_CODES = frozenset({408, 425, 429})
-NEVER_RETRIED: frozenset[CallError] = frozenset(
-    {"redirect", "tls", "body_mismatch", "deadline", "cancelled"}
-)
-NOT_ACCEPTED: frozenset[CallError] = frozenset(
-    {"connect_refused", "connect_timeout", "unreachable"}
-)
-
-
-class Change(NamedTuple):
-    """How an answer differs from the one before; `newer` than the one the calls were made from."""
-
-    endpoints: int
-    newcomers: int
-    left: int
-    newer: bool | None
-    nobody: bool  # nobody is listed where somebody should be
-
-
-class Booked(NamedTuple):
-    """A call's attempt number, from 1, and the seconds until the next call, if one will come."""
-
-    attempt: int
-    retry_in_seconds: float | None
-
-
-class Entry(NamedTuple):
-    """What is known of one endpoint."""
-
-    listed_in: Answer
-    attempts: int = 0
-    acknowledged: bool = False
-    reached: bool = False  # a connection was accepted once, whatever came of it
-    last: CallResult | None = None
-    call_again_at: float = 0.0
-
-
-def is_newer(answer: Answer, other: Answer) -> bool:
-    """Whether `answer` cannot be the cached copy that `other` was, by their times of expiry."""
-    return answer.expires_earliest_at > other.expires_latest_at + TTL_ROUNDING_SECONDS
-
-
-def is_retried(result: CallResult) -> bool:
-    """Whether another call may turn this failure into an acknowledgement."""
-    if result.error_type == "status":
-        status_code = result.status_code or 0
-        return not 400 <= status_code < 500 or status_code in RETRIED_STATUS_CODES
-    return result.error_type not in NEVER_RETRIED
-
-
-def backoff_seconds(broadcast: Broadcast, attempts: int, retry_after: float | None) -> float:
-    """The wait after so many failed calls; a Retry-After raises it, up to the maximum."""
-    doubled = broadcast.backoff_initial_seconds * 2.0 ** min(attempts - 1, 60)
-    return min(max(doubled, retry_after or 0.0), broadcast.backoff_max_seconds)
 
 
 class Ledger:
@@ -111,37 +61,26 @@ class Ledger:
         self._patience_ends_at = started_at + broadcast.settle_seconds
         self._ask_at: float | None = started_at  # None: patience is spent
         self._asking = False
-        self._entries: dict[Endpoint, Entry] = {}
+        self._entries: dict[Endpoint, rules.Entry] = {}
         self._answer: Answer | None = None  # the last good one
         self._baseline: Answer | None = None  # what a newer answer must be newer than
         self._failure: ResolutionFailure | None = None  # of the last question
-        self._longest_ttl = 0
+        self._first_empty: Answer | None = None  # since when DNS lists nobody any more
+        self._capped = False  # there may be more endpoints than DNS lists
         self._uncalled = False  # no calls were made from the answer yet
         self._calling = False  # a round of calls is going on, of which …
         self._todo: deque[Endpoint] = deque()  # … these are not started
-        self._in_flight = 0
         self._next_start_at = started_at  # `stagger` holds across rounds
         self._cut = False
         self._quiet_questions = 0
         self._stopped = False
-        self._ending: Ending | None = None
+        self.ending: Ending | None = None  # once `next_step` has said Finish
         self.first_calls_made = False  # to all of the first answer, or there was no such answer
-        self.rounds = 0
-        self.calls = 0
-
-    @property
-    def finished(self) -> bool:
-        """Whether `next_step` has said Finish."""
-        return self._ending is not None
-
-    @property
-    def in_flight(self) -> int:
-        """How many calls are in flight."""
-        return self._in_flight
+        self.rounds = self.calls = self.in_flight = 0
 
     def waits_for_room(self, now: float) -> bool:
         """Whether a call may start, if the run as a whole may start one."""
-        free = self._in_flight < self._broadcast.concurrency
+        free = self.in_flight < self._broadcast.concurrency
         return bool(self._todo) and free and now >= self._next_start_at
 
     # --- what to do ---------------------------------------------------------------------------
@@ -151,7 +90,7 @@ class Ledger:
         if not self._calling:
             ending = self._find_ending(now)
             if ending:
-                self._ending = ending
+                self.ending = ending
                 self.first_calls_made = True
                 return Finish(ending)
             if self._asking:
@@ -162,7 +101,7 @@ class Ledger:
             self._calling = True
         if self._stopped or now >= self._deadline_at:
             self._todo.clear()
-        if self._todo or self._in_flight:
+        if self._todo or self.in_flight:
             return self._call_or_wait(now, room)
         self._end_round(now)
         return self.next_step(now, room)
@@ -171,7 +110,7 @@ class Ledger:
         if now >= self._cut_at and not self._cut:
             return Cut(self._cut_reason)
         wake_at = math.inf if self._cut else self._cut_at
-        free = min(self._broadcast.concurrency - self._in_flight, len(self._todo))
+        free = min(self._broadcast.concurrency - self.in_flight, len(self._todo))
         if free > 0 and now < self._next_start_at:
             return Wait(min(self._next_start_at, wake_at), "calls")
         if min(free, room) <= 0:
@@ -186,10 +125,11 @@ class Ledger:
         return Ask(self._deadline_at)
 
     def _find_ending(self, now: float) -> Ending | None:
-        if self._failure and self._failure.error_type == "not_headless":
-            return "not_headless"
+        if self._failure and self._failure.error_type in rules.NEVER_RESOLVED:
+            return "never_resolved"
         callable_now = self._uncalled and bool(self._owed())
-        if not callable_now and self._confirmed() and not self._too_few():
+        waits = self._too_few() or any(map(self._may_come_back, self._entries.values()))
+        if not callable_now and self._confirmed() and not waits:
             return "confirmed"
         if self._stopped:
             return "stopped"
@@ -206,27 +146,34 @@ class Ledger:
     def _listed(self) -> tuple[Endpoint, ...]:
         return self._answer.endpoints if self._answer else ()
 
-    def _owes(self, entry: Entry) -> bool:
-        return (
-            entry.listed_in is self._answer
-            and not entry.acknowledged
-            and entry.attempts < self._broadcast.attempts
-            and (entry.last is None or is_retried(entry.last))
-        )
+    def _owes(self, entry: rules.Entry) -> bool:
+        return entry.listed_in is self._answer and self._still_owes(entry)
+
+    def _still_owes(self, entry: rules.Entry) -> bool:
+        """Whether a call to it could still come, if it is listed."""
+        return not entry.acknowledged and self._may_be_called(entry)
+
+    def _may_be_called(self, entry: rules.Entry) -> bool:
+        """Whether another call is allowed and could succeed."""
+        attempts_left = entry.attempts < self._broadcast.attempts
+        return attempts_left and (entry.last is None or rules.is_retried(entry.last))
 
     def _confirmed(self) -> bool:
         return (
             self._failure is None
             and self._answer is not None
             and self._baseline is not None
-            and self._is_newer(self._answer, self._baseline)
+            and rules.is_newer(self._answer, self._baseline)
             and not self._owed()
         )
 
-    def _is_newer(self, answer: Answer, other: Answer) -> bool:
-        """As `is_newer`, but for caches that count down to 0 and then serve that for a while."""
-        stale = answer.ttl_seconds == 0 and self._longest_ttl > 0
-        return not stale and is_newer(answer, other)
+    def _may_come_back(self, entry: rules.Entry) -> bool:
+        """Whether it is missing, and it matters: it could be called again, or would not be gone.
+
+        A pod that restarts leaves DNS, and comes back with its old cache where that is on a volume.
+        """
+        missing = entry.listed_in is not self._answer and not entry.acknowledged
+        return missing and (not entry.reached or self._may_be_called(entry))
 
     def _too_few(self) -> bool:
         """Whether fewer than min_pods acknowledged or are listed: somebody may be yet to come."""
@@ -238,7 +185,9 @@ class Ledger:
             return "no_answer"
         if self._owed():
             return "backoff"
-        return "min_pods" if self._too_few() else "cached_answer"
+        if self._too_few():
+            return "min_pods"
+        return "absent" if self._confirmed() else "cached_answer"
 
     # --- what happened ------------------------------------------------------------------------
 
@@ -247,30 +196,48 @@ class Ledger:
         self._asking = True
 
     def record_answer(self, answer: Answer, now: float) -> Change:
-        """Books who is listed now."""
+        """Books who is listed now.
+
+        That nobody is listed any more is believed when a newer answer says the same: a server that
+        has just started, or another one after a lost packet, may say so as well.
+        """
+        if not answer.endpoints and self._entries:
+            self._first_empty = self._first_empty or answer
+            if not rules.is_newer(answer, self._first_empty):
+                self.record_failure(ResolutionFailure(answer.qname, "no_pods", "doubted"), now)
+                return Change(0, 0, 0, None, nobody=True, doubted=True)
+        else:
+            self._first_empty = None
         self.rounds += 1
         self._asking = False
         self._failure = None
         self._uncalled = True
         previous, self._answer = self._answer, answer
-        left = sum(entry.listed_in is previous for entry in self._entries.values())
         newcomers = 0
-        for endpoint in self._listed():
+        for endpoint in answer.endpoints:
             entry = self._entries.get(endpoint)
             newcomers += entry is None
-            left -= entry is not None and entry.listed_in is previous
-            self._entries[endpoint] = entry._replace(listed_in=answer) if entry else Entry(answer)
-        self._longest_ttl = max(self._longest_ttl, answer.ttl_seconds)
-        newer = self._is_newer(answer, self._baseline) if self._baseline else None
+            self._entries[endpoint] = rules.listed(entry, answer)
+        left = [endpoint for endpoint, e in self._entries.items() if e.listed_in is previous]
+        for endpoint in left:
+            entry = self._entries[endpoint] = self._entries[endpoint]._replace(missing_from=answer)
+            if self._may_come_back(entry):
+                settled_at = now + self._broadcast.settle_seconds
+                self._patience_ends_at = max(self._patience_ends_at, settled_at)
+        if answer.capped:
+            self._capped = True
+        elif answer.endpoints and previous and rules.is_newer(answer, previous):
+            self._capped = False
+        newer = rules.is_newer(answer, self._baseline) if self._baseline else None
         if not self._owed():
             self.first_calls_made = True
             self._baseline = self._baseline or answer
-            if previous and not self._is_newer(answer, previous):  # a cached copy: until it expires
-                self._ask(answer.expires_latest_at + ASK_AGAIN_SECONDS, now)
+            if previous and not rules.is_newer(answer, previous):  # a cached copy: until it expires
+                self._ask(answer.expires_latest_at + rules.ASK_AGAIN_SECONDS, now)
             else:
                 self._ask(now + self._pause(), now)
         nobody = not answer.endpoints and self._too_few()
-        return Change(len(answer.endpoints), newcomers, left, newer, nobody)
+        return Change(len(answer.endpoints), newcomers, len(left), newer, nobody)
 
     def record_failure(self, failure: ResolutionFailure, now: float) -> None:
         """Books that a question had no answer, and why."""
@@ -285,24 +252,26 @@ class Ledger:
         """Books that calls to these endpoints, of a `Call`, are in flight."""
         for _ in endpoints:
             self._todo.popleft()
-        self._in_flight += len(endpoints)
+        self.in_flight += len(endpoints)
         self._next_start_at = now + self._broadcast.stagger_seconds
 
     def record_call(self, result: CallResult, now: float) -> Booked:
         """Books what a call came to. Returns which attempt it was, and when the next will be."""
         self.calls += 1
-        self._in_flight -= 1
+        self.in_flight -= 1
         before = self._entries[result.endpoint]
-        entry = Entry(
+        entry = rules.Entry(
             listed_in=before.listed_in,
             attempts=before.attempts + 1,
             acknowledged=result.error_type is None,
-            reached=before.reached or result.error_type not in NOT_ACCEPTED,
+            reached=before.reached or result.error_type not in rules.NOT_ACCEPTED,
             last=result._replace(response_body=None) if result.response_body else result,
         )
         seconds = None
         if self._owes(entry):
-            seconds = backoff_seconds(self._broadcast, entry.attempts, result.retry_after_seconds)
+            seconds = rules.backoff_seconds(
+                self._broadcast, entry.attempts, result.retry_after_seconds
+            )
             entry = entry._replace(call_again_at=now + seconds)
             if self._stopped or entry.call_again_at >= self._deadline_at:
                 seconds = None  # that call will not come
@@ -347,9 +316,8 @@ class Ledger:
 
     def _pause(self) -> float:
         """Seconds between two questions, more as it drags on."""
-        pause = min(ASK_AGAIN_SECONDS * 2.0**self._quiet_questions, ASK_AGAIN_MAX_SECONDS)
-        self._quiet_questions = min(self._quiet_questions + 1, 10)
-        return pause
+        self._quiet_questions += 1
+        return rules.pause_seconds(self._quiet_questions)
 
     # --- what came of it ----------------------------------------------------------------------
 
@@ -369,41 +337,60 @@ class Ledger:
             rounds=self.rounds,
             calls=self.calls,
             confirmed=self._confirmed(),
+            resolution_error=self._failure.error_type if self._failure else None,
+            stale=self._answer is not None and self._answer.stale,
             duration_seconds=now - self._started_at,
-            ending=self._ending,
+            ending=self.ending,
         )
 
-    def _judge(self, endpoint: Endpoint, entry: Entry) -> EndpointReport:
+    def _judge(self, endpoint: Endpoint, entry: rules.Entry) -> EndpointReport:
         verdict: Verdict = "failed"
         error_type = entry.last.error_type if entry.last else None
         listed = entry.listed_in is self._answer
         if entry.acknowledged:
             verdict = "acknowledged"
-        elif error_type == "cancelled" or (self._ending == "stopped" and self._owes(entry)):
+        elif error_type == "cancelled" or (self.ending == "stopped" and self._still_owes(entry)):
             verdict = "cancelled"
-        elif self._ending == "deadline" and self._owes(entry):
+        elif self.ending == "deadline" and self._owes(entry):
             error_type = "deadline"
         elif not listed and self._is_gone(entry):
             verdict = "gone"
         left_dns = verdict == "failed" and not listed
         return EndpointReport(endpoint, verdict, entry.attempts, error_type, left_dns, entry.last)
 
-    def _is_gone(self, entry: Entry) -> bool:
-        """Whether a newer answer than the last that listed it misses one that never accepted."""
-        assert self._answer is not None  # somebody is known, so somebody was listed
-        return not entry.reached and self._is_newer(self._answer, entry.listed_in)
+    def _is_gone(self, entry: rules.Entry) -> bool:
+        """Whether it never accepted a connection, and DNS stopped listing it for good.
+
+        It was missing until `settle` was over, and the last answer, which lists others, is newer
+        than the first that did not list it: one unlucky copy in a cache proves nothing, nor does it
+        that nobody is listed.
+        """
+        answer = self._answer
+        return (
+            not entry.reached
+            and self.ending == "settle"
+            and self._failure is None
+            and answer is not None
+            and bool(answer.endpoints)
+            and entry.missing_from is not None
+            and rules.is_newer(answer, entry.missing_from)
+        )
 
     def _find_reason(self, counts: Counter[Verdict], deadline_hit: bool) -> Reason | None:
         """Why the broadcast is not complete, or None if it is."""
-        if self._failure and self._failure.error_type == "not_headless":
-            return "not_headless"
+        if self._failure and self._failure.error_type in rules.NEVER_RESOLVED:
+            return self._failure.error_type
         short = counts["acknowledged"] < self._broadcast.min_pods or self._answer is None
-        if counts["cancelled"] or (self._ending == "stopped" and short and not counts["failed"]):
+        if counts["cancelled"] or (self.ending == "stopped" and short and not counts["failed"]):
             return "cancelled"
         if counts["failed"]:
             if deadline_hit:
                 return "deadline"
             return "some_calls_failed" if counts["acknowledged"] else "all_calls_failed"
+        if self._failure and self._failure.error_type in rules.LIST_SOMEBODY:
+            return self._failure.error_type
+        if self._capped:
+            return "dns_capped"
         if not short:
             return None
         if counts["acknowledged"]:

@@ -17,11 +17,13 @@ from worker.log.setup import LEVELS, Log
 from worker.model import Answer, Broadcast, BroadcastReport, CallResult, ResolutionFailure
 from worker.report.hints import hint
 from worker.report.outcome import exit_code, failed_endpoints, level
-from worker.rounds.ledger import Booked
 from worker.rounds.schedule import Schedule
-from worker.rounds.steps import Ask, Call, Cut, Finish, Wait
+from worker.rounds.steps import Ask, Booked, Call, Cut, Finish, Wait
 from worker.rounds.world import Answered, Message, World
 from worker.stop import StopSignal
+
+NOBODY = "no ready pods, or no such Service"
+NOBODY_ANY_MORE = "no endpoint is listed any more, which counts when another answer says the same"
 
 
 class Rounds:
@@ -188,7 +190,7 @@ class Rounds:
                 )
                 return
             records = "NXDOMAIN" if outcome.rcode == "NXDOMAIN" else "NODATA"
-            text = f"{records}: no ready pods, or no such Service"
+            text = f"{records}: {NOBODY_ANY_MORE if change.doubted else NOBODY}"
             failure = ResolutionFailure(outcome.qname, "no_pods", text)
         over = isinstance(ledger.next_step(now, room=0), Finish)
         write = log.error if over else log.warning

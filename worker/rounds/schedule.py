@@ -45,7 +45,7 @@ class Schedule:
         if not self.ledgers or self._cut_at is not None or now >= self._deadline_at:
             return True
         before = self.ledgers[-1]
-        return before.finished if self._sequential else before.first_calls_made
+        return bool(before.ending) if self._sequential else before.first_calls_made
 
     def shares(self, now: float) -> Iterator[tuple[int, int]]:
         """Who may start how many calls now. Each is to start them before the next share is asked.

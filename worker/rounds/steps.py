@@ -1,4 +1,7 @@
-"""What a `Ledger` may say is to be done next. Each step is done, then booked with the ledger."""
+"""What a `Ledger` says: what is to be done next, and what it made of what happened.
+
+Each step is done, then booked with the ledger.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ from typing import Literal, NamedTuple
 
 from worker.model import Ending, Endpoint
 
-WaitReason = Literal["question", "calls", "backoff", "cached_answer", "min_pods", "no_answer"]
+WaitReason = Literal[
+    "question", "calls", "backoff", "cached_answer", "min_pods", "no_answer", "absent"
+]
 CutReason = Literal["deadline", "cancelled"]
 
 
@@ -42,3 +47,21 @@ class Finish(NamedTuple):
 
 
 Step = Ask | Call | Cut | Wait | Finish
+
+
+class Change(NamedTuple):
+    """How an answer differs from the one before; `newer` than the one the calls were made from."""
+
+    endpoints: int
+    newcomers: int
+    left: int
+    newer: bool | None
+    nobody: bool  # nobody is listed where somebody should be
+    doubted: bool = False  # so that it changes nothing, unless another answer says the same
+
+
+class Booked(NamedTuple):
+    """A call's attempt number, from 1, and the seconds until the next call, if one will come."""
+
+    attempt: int
+    retry_in_seconds: float | None

@@ -20,6 +20,7 @@ from worker.calls.call import Caller
 from worker.calls.request import prepare
 from worker.config.errors import ConfigError, ConfigInvalid
 from worker.config.load import load
+from worker.discovery.dns.addresses import fault_of
 from worker.discovery.dns.lookup import Lookup
 from worker.discovery.dns.resolvconf import Nameserver as Server
 from worker.discovery.dns.resolvconf import ResolvConf, candidates, parse
@@ -35,10 +36,10 @@ LINE = st.text("nameserver search options ndots:timeout attempts rotate use-vc 0
 
 @given(st.one_of(st.text(), st.lists(LINE).map("\n".join)))
 def test_any_text_is_a_resolv_conf(text: str) -> None:
-    conf = parse(text)
+    conf = parse(text, fault_of)
     assert isinstance(conf, ResolvConf)
     assert conf.nameservers
-    assert candidates("web", conf)
+    assert candidates("web.shop.example", conf)
 
 
 ODD = st.text("abc/:@?#[]%. \r\n\t\x00\x7féü漢😀*\u2028=&-_~", max_size=12) | st.text(max_size=6)

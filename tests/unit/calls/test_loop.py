@@ -69,7 +69,7 @@ def test_a_bug_in_a_thread_of_the_pool_reaches_the_main_thread(
     with Pods(1) as pods:
         pods[0].script(silent)
         url = f"http://web:{pods.port}/"
-        broadcast = Broadcast("b", url, False, "web", pods.port, timeout_seconds=1.0)
+        broadcast = Broadcast("b", url, False, "web", pods.port, timeout_seconds=HANG_SECONDS)
         caller = Caller(broadcast, "0" * 32, None)
         loop = Loop(posted.put)
         loop.start(0, [caller.call(Endpoint(pods.addresses[0], pods.port), "0" * 16)])

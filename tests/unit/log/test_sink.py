@@ -130,7 +130,10 @@ def test_a_reader_that_takes_ever_so_little_is_given_up_too(
     assert sink.lost
 
 
-def test_after_a_stop_signal_a_reader_still_gets_the_report(pipe: tuple[int, int]) -> None:
+def test_after_a_stop_signal_a_reader_still_gets_the_report(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sinks, "PATIENCE_SECONDS_AFTER_STOP", (60.0, 60.0))
     reader, writer = pipe
     stop = Stop()
     stop.signals.append(signal.SIGTERM)

@@ -13,18 +13,12 @@ from worker.model import (
     CallError,
     CallResult,
     Endpoint,
+    ResolutionError,
     ResolutionFailure,
 )
-from worker.rounds.ledger import (
-    LATE_ANSWER_SECONDS,
-    Booked,
-    Change,
-    Ledger,
-    backoff_seconds,
-    is_newer,
-    is_retried,
-)
-from worker.rounds.steps import Ask, Call, Cut, Finish, Step, Wait
+from worker.rounds.ledger import LATE_ANSWER_SECONDS, Ledger
+from worker.rounds.rules import backoff_seconds, is_newer, is_retried
+from worker.rounds.steps import Ask, Booked, Call, Change, Cut, Finish, Step, Wait
 
 BROADCAST = Broadcast(name="clear", url="http://web:8080/clear", https=False, host="web", port=8080)
 ROOM = 1000  # for calls of the whole run
@@ -40,7 +34,9 @@ def answer(at: float, *pods: int, ttl: int = 5) -> Answer:
     """An answer that arrived at once."""
     endpoints = tuple(pod(number) for number in pods)
     rcode: Any = "NOERROR" if pods else "NXDOMAIN"
-    return Answer("web.shop.svc.cluster.local", endpoints, ttl, at + ttl, at + ttl, rcode)
+    ends_at = at + ttl
+    name = "web.shop.svc.cluster.local"
+    return Answer(name, endpoints, ttl, ends_at, ends_at, rcode, stale=ttl == 0)
 
 
 def result(number: int, error_type: CallError | None = None, **fields: Any) -> CallResult:
@@ -80,6 +76,17 @@ def waiting(book: Ledger, now: float, room: int = ROOM) -> tuple[float, str]:
     return round(wait.until - now, 6), wait.reason
 
 
+def settle(book: Ledger, now: float, *pods: int, ttl: int = 5) -> float:
+    """Answers in the same way for as long as the ledger asks. Returns when it has finished."""
+    while not isinstance(wanted := step(book, now), Finish):
+        if isinstance(wanted, Ask):
+            book.record_answer(answer(now, *pods, ttl=ttl), now)
+        else:
+            assert isinstance(wanted, Wait)
+            now = wanted.until
+    return now
+
+
 def verdicts(book: Ledger, now: float) -> list[tuple[str, str, str | None, bool]]:
     endpoints = book.report(now).endpoints
     return [(e.endpoint.address, e.verdict, e.error_type, e.left_dns) for e in endpoints]
@@ -95,7 +102,9 @@ def verdicts(book: Ledger, now: float) -> list[tuple[str, str, str | None, bool]
         (answer(1.0, 1), answer(0, 1), False),  # may be rounding
         (answer(3, 1, ttl=2), answer(0, 1), False),  # the same copy, counted down
         (answer(3.9, 1, ttl=2), answer(0, 1), False),  # the same copy, its TTL rounded up
-        (answer(1.1, 1, ttl=0), answer(0, 1, ttl=0), True),  # never cached
+        (answer(1.1, 1, ttl=0), answer(0, 1, ttl=0), False),  # stale copies have TTL 0, too
+        (answer(9.1, 1, ttl=0), answer(0, 1, ttl=5), False),
+        (answer(1.1, 1, ttl=5), answer(0, 1, ttl=0), True),
         (answer(0.5, 1, ttl=30), answer(0, 1), True),  # another cache, fresher
     ],
 )
@@ -110,20 +119,13 @@ def test_a_slow_answer_counts_from_when_it_was_asked_for() -> None:
     assert not is_newer(slow, answer(0, 1))
 
 
-def test_a_cache_that_counts_down_to_0_and_stays_there_proves_nothing() -> None:
-    book = ledger()
-    book.record_answer(answer(0, 1, ttl=2), 0)
-    call(book, 0, result(1))
-    assert book.record_answer(answer(3.1, 1, ttl=0), 3.1).newer is False
-    assert book.record_answer(answer(4.2, 1, ttl=0), 4.2).newer is False
-    assert book.record_answer(answer(5.3, 1, ttl=2), 5.3).newer is True
-
-
-def test_ttl_0_is_newer_where_no_other_ttl_was_ever_seen() -> None:
-    book = ledger()
+def test_answers_that_may_be_stale_confirm_nothing() -> None:
+    book = ledger(settle_seconds=3.0)
     book.record_answer(answer(0, 1, ttl=0), 0)
     call(book, 0, result(1))
-    assert book.record_answer(answer(1.1, 1, ttl=0), 1.1).newer is True
+    now = settle(book, 0, 1, ttl=0)
+    assert now == 3.0
+    assert (book.report(now).outcome, book.report(now).confirmed) == ("complete", False)
 
 
 # --- the straight line ------------------------------------------------------------------------
@@ -269,39 +271,70 @@ def test_only_endpoints_of_the_current_answer_are_called() -> None:
 
 
 @pytest.mark.parametrize("error_type", ["connect_refused", "connect_timeout", "unreachable"])
-def test_gone_never_accepted_and_is_missing_from_a_newer_answer(error_type: CallError) -> None:
-    book = ledger()
+def test_gone_is_who_never_accepted_and_is_missing_until_settle_is_over(
+    error_type: CallError,
+) -> None:
+    book = ledger(settle_seconds=20.0)
     book.record_answer(answer(0, 1, 2), 0)
     call(book, 0, result(1), result(2, error_type))
     assert book.record_answer(answer(1.1, 1), 1.1) == Change(1, 0, 1, True, nobody=False)
-    assert step(book, 1.1) == Finish("confirmed")
-    assert verdicts(book, 1.1) == [
+    assert waiting(book, 1.1) == (1.02, "absent")
+    now = settle(book, 1.1, 1)
+    assert now == 1.1 + 20  # from when it was missing first
+    assert verdicts(book, now) == [
         ("10.0.0.1", "acknowledged", None, False),
         ("10.0.0.2", "gone", error_type, False),
     ]
-    assert book.report(1.1).outcome == "complete"
+    report = book.report(now)
+    assert (report.outcome, report.confirmed) == ("complete", True)
 
 
-@pytest.mark.parametrize("error_type", ["timeout", "connection_reset", "status", "tls", "local"])
-def test_who_accepted_a_connection_or_was_never_tried_is_not_gone(error_type: CallError) -> None:
+def test_who_comes_back_before_settle_is_over_is_owed_a_call() -> None:
     book = ledger()
     book.record_answer(answer(0, 1, 2), 0)
-    call(book, 0, result(1), result(2, error_type, status_code=500))
+    call(book, 0, result(1), result(2, "connect_refused"))
+    book.record_answer(answer(1.1, 1), 1.1)
+    book.record_answer(answer(30, 1, 2), 30)
+    call(book, 30, result(2))
+    book.record_answer(answer(32, 1, 2), 32)
+    assert step(book, 32) == Finish("confirmed")
+    assert [verdict for _, verdict, _, _ in verdicts(book, 32)] == ["acknowledged"] * 2
+
+
+def test_who_accepted_a_connection_is_waited_for_too_and_has_failed_if_it_stays_away() -> None:
+    book = ledger(settle_seconds=20.0)
+    book.record_answer(answer(0, 1, 2), 0)
+    call(book, 0, result(1), result(2, "connection_reset"))
+    book.record_answer(answer(1.1, 1), 1.1)
+    assert waiting(book, 1.1) == (1.02, "absent")
+    now = settle(book, 1.1, 1)
+    assert verdicts(book, now)[1] == ("10.0.0.2", "failed", "connection_reset", True)
+    assert book.report(now).reason == "some_calls_failed"
+
+
+@pytest.mark.parametrize("changes", [{"attempts": 1}, {}])
+def test_who_cannot_be_called_again_is_not_waited_for_unless_it_may_be_gone(
+    changes: dict[str, Any],
+) -> None:
+    book = ledger(**changes)
+    book.record_answer(answer(0, 1, 2), 0)
+    code = {} if changes else {"status_code": 404}
+    call(book, 0, result(1), result(2, "timeout" if changes else "status", **code))
     book.record_answer(answer(1.1, 1), 1.1)
     assert step(book, 1.1) == Finish("confirmed")
-    assert verdicts(book, 1.1)[1] == ("10.0.0.2", "failed", error_type, True)
-    assert book.report(1.1).reason == "some_calls_failed"
+    assert verdicts(book, 1.1)[1][1] == "failed"
 
 
 def test_an_earlier_connection_counts_though_the_last_was_refused() -> None:
-    book = ledger()
+    book = ledger(settle_seconds=5.0)
     book.record_answer(answer(0, 1), 0)
     call(book, 0, result(1, "connection_reset"))
     book.record_answer(answer(1, 1), 1)
     call(book, 1, result(1, "connect_refused"))
     book.record_answer(answer(3, 2), 3)
     call(book, 3, result(2))
-    assert verdicts(book, 3)[0] == ("10.0.0.1", "failed", "connect_refused", True)
+    now = settle(book, 3, 2)
+    assert verdicts(book, now)[0] == ("10.0.0.1", "failed", "connect_refused", True)
 
 
 def test_missing_from_an_answer_that_is_not_newer_is_failed() -> None:
@@ -315,25 +348,79 @@ def test_missing_from_an_answer_that_is_not_newer_is_failed() -> None:
     assert book.report(2.6).confirmed is False
 
 
-def test_who_comes_back_is_called_again() -> None:
+def test_nobody_is_gone_at_a_deadline_or_a_stop() -> None:
+    stopped, late = ledger(), ledger(deadline_seconds=10.0)
+    for book in (stopped, late):
+        book.record_answer(answer(0, 1, 2), 0)
+        call(book, 0, result(1), result(2, "connect_refused"))
+        book.record_answer(answer(1.1, 1), 1.1)
+    stopped.record_stop(cut_at=5)
+    assert step(stopped, 2) == Finish("stopped")
+    assert verdicts(stopped, 2)[1][1] == "cancelled"
+    assert step(late, 10) == Finish("deadline")
+    assert verdicts(late, 10)[1] == ("10.0.0.2", "failed", "connect_refused", True)
+
+
+def test_nobody_is_gone_if_dns_breaks_before_settle_is_over() -> None:
+    book = ledger(settle_seconds=5.0)
+    book.record_answer(answer(0, 1, 2), 0)
+    call(book, 0, result(1), result(2, "connect_refused"))
+    book.record_answer(answer(1.1, 1), 1.1)
+    book.record_failure(SERVFAIL, 6.1)
+    assert step(book, 6.1) == Finish("settle")
+    assert verdicts(book, 6.1)[1][1] == "failed"
+
+
+# --- nobody is listed any more ----------------------------------------------------------------
+
+
+def test_one_empty_answer_changes_nothing() -> None:
     book = ledger()
     book.record_answer(answer(0, 1, 2), 0)
     call(book, 0, result(1), result(2, "connect_refused"))
-    book.record_answer(answer(1, 1, ttl=4), 1)
-    book.record_answer(answer(6.1, 1, 2), 6.1)
-    call(book, 6.1, result(2))
-    assert [verdict for _, verdict, _, _ in verdicts(book, 6.1)] == ["acknowledged"] * 2
+    doubted = Change(0, 0, 0, None, nobody=True, doubted=True)
+    assert book.record_answer(answer(1.1), 1.1) == doubted
+    assert waiting(book, 1.1) == (1.02, "no_answer")
+    book.record_answer(answer(2.2, 1, 2), 2.2)
+    call(book, 2.2, result(2))
+    book.record_answer(answer(3.3), 3.3)
+    book.record_answer(answer(4.4, 1, 2), 4.4)
+    assert step(book, 4.4) == Finish("confirmed")
+    assert book.report(4.4).outcome == "complete"
 
 
-def test_all_gone_is_no_pods() -> None:
-    book = ledger(settle_seconds=1.2)
+def test_empty_answers_are_believed_when_they_are_a_second_apart_and_make_nobody_gone() -> None:
+    book = ledger(settle_seconds=5.0)
     book.record_answer(answer(0, 1), 0)
     call(book, 0, result(1, "connect_refused"))
+    assert book.record_answer(answer(1.5), 1.5).nobody
+    assert book.record_answer(answer(2.4), 2.4).left == 0  # not yet
+    assert book.record_answer(answer(2.6), 2.6) == Change(0, 0, 1, True, nobody=True)
+    now = settle(book, 2.6)
+    assert verdicts(book, now) == [("10.0.0.1", "failed", "connect_refused", True)]
+    assert book.report(now).reason == "all_calls_failed"
+
+
+def test_a_service_that_is_scaled_to_nothing_after_all_acknowledged_is_complete() -> None:
+    book = ledger(min_pods=1)
+    book.record_answer(answer(0, 1), 0)
+    call(book, 0, result(1))
     book.record_answer(answer(1.1), 1.1)
     book.record_answer(answer(2.2), 2.2)
-    assert step(book, 2.2) == Finish("settle")
-    report = book.report(2.2)
-    assert (report.outcome, report.reason) == ("failed", "no_pods")
+    assert step(book, 2.2) == Finish("confirmed")
+    assert book.report(2.2).outcome == "complete"
+
+
+# --- more than the server lists ---------------------------------------------------------------
+
+
+def test_as_many_endpoints_as_the_server_lists_at_most_are_never_complete() -> None:
+    book = ledger()
+    book.record_answer(answer(0, 1, 2)._replace(capped=True), 0)
+    call(book, 0, result(1), result(2))
+    book.record_answer(answer(1.1, 1, 2)._replace(capped=True), 1.1)
+    assert step(book, 1.1) == Finish("confirmed")
+    assert (book.report(1.1).outcome, book.report(1.1).reason) == ("partial", "dns_capped")
 
 
 # --- patience ---------------------------------------------------------------------------------
@@ -453,11 +540,12 @@ def test_min_pods_0_does_not_allow_broken_dns() -> None:
     assert (book.report(0).outcome, book.report(0).reason) == ("failed", "dns_servfail")
 
 
-def test_a_service_that_is_not_headless_ends_it_at_once() -> None:
+@pytest.mark.parametrize("error_type", ["not_headless", "no_cluster_suffix"])
+def test_what_no_later_answer_can_change_ends_it_at_once(error_type: ResolutionError) -> None:
     book = ledger()
-    book.record_failure(ResolutionFailure("web", "not_headless", "one address"), 0)
-    assert step(book, 0) == Finish("not_headless")
-    assert (book.report(0).outcome, book.report(0).reason) == ("failed", "not_headless")
+    book.record_failure(ResolutionFailure("web", error_type, "one address"), 0)
+    assert step(book, 0) == Finish("never_resolved")
+    assert (book.report(0).outcome, book.report(0).reason) == ("failed", error_type)
 
 
 # --- calls at once ----------------------------------------------------------------------------

@@ -1,30 +1,31 @@
 """A Service's name -> Answer: which names to ask for, and what their replies mean together.
 
 "No ready pods, or no such Service" is an Answer without endpoints; broken DNS is a
-ResolutionFailure. Whether to ask again, and when, is decided in `rounds.ledger`.
+ResolutionFailure, and so is an answer that must not be believed. Whether to ask again, and when,
+is decided in `rounds.ledger`.
 """
 
 from __future__ import annotations
 
-import socket
-import time
 from functools import partial
 
 import dns.name
 import dns.rdatatype
-import dns.reversename
 
-from worker.discovery.dns.resolvconf import ResolvConf, candidates
+from worker.discovery.dns.addresses import foreign_kind, packed
+from worker.discovery.dns.proof import doubt, is_pod, is_service, text
+from worker.discovery.dns.resolvconf import ResolvConf, candidates, zone_of
 from worker.discovery.dns.resolver import Fault, Reply, Resolver
 from worker.model import Answer, Endpoint, IpFamily, ResolutionFailure
 
-PTR_SECONDS = 1.0
+KUBE_DNS_CAP = 1000  # kube-dns answers with so many addresses at most, and does not say so
 
 RDTYPES: dict[IpFamily, tuple[dns.rdatatype.RdataType, ...]] = {
     "auto": (dns.rdatatype.A, dns.rdatatype.AAAA),
     "ipv4": (dns.rdatatype.A,),
     "ipv6": (dns.rdatatype.AAAA,),
 }
+NO_SUFFIX = "resolv.conf has no search suffix svc.ZONE, as a pod's has"
 
 
 class Lookup:
@@ -35,11 +36,15 @@ class Lookup:
     """
 
     def __init__(self, host: str, port: int, ip_family: IpFamily, conf: ResolvConf) -> None:
+        self._host = host
         self._names = [dns.name.from_text(name) for name in candidates(host, conf)]
+        zone = zone_of(host, conf)
+        self._zone = dns.name.from_text(zone) if zone else None  # None: the name is outside it
         self._port = port
         self._rdtypes = RDTYPES[ip_family]
+        self._conf = conf
         self._resolver = Resolver(conf)
-        self._answered = False
+        self._pods: set[str] = set()  # addresses that need no proof any more
 
     def ask(self, ends_at: float) -> Answer | ResolutionFailure:
         """Returns an answer, or why there is none by `ends_at` (monotonic clock).
@@ -47,66 +52,123 @@ class Lookup:
         Blocks until then at most. After a failure no other name is tried: what answers to it may
         be another team's Service.
         """
+        if not self._names:
+            why = "no search suffix of resolv.conf makes it a name that is short enough"
+            message = f"{self._host}: {why if self._conf.zone else NO_SUFFIX}"
+            return ResolutionFailure(self._host, "no_cluster_suffix", message)
+        return self._with_doubt_about_the_file(self._ask(ends_at))
+
+    def _ask(self, ends_at: float) -> Answer | ResolutionFailure:
         misses: list[Reply] = []
         for name in self._names:
+            aliased: Reply | None = None
             for rdtype in self._rdtypes:
                 try:
                     reply = self._resolver.query(name, rdtype, ends_at)
                 except Fault as fault:
-                    return ResolutionFailure(_text(name), fault.error_type, str(fault))
+                    return ResolutionFailure(text(name), fault.error_type, str(fault))
+                if outside := self._leads_outside(reply):
+                    return outside
                 if reply.values:
                     return self._found(reply, rdtype, ends_at)
+                aliased = reply if reply.aliases else aliased
                 misses.append(reply)
-                if not reply.exists:
-                    break  # NXDOMAIN: there are no records of the other type either
+            if aliased:
+                qname, target = text(aliased.qname), text(aliased.aliases[-1])
+                message = f"{qname} is an alias of {target}, of which DNS lists no address"
+                return ResolutionFailure(qname, "dns_servfail", message)
         # Only if each of the negative answers is newer, are they newer together.
-        return _answer(next((miss for miss in misses if miss.exists), misses[0]), (), misses)
+        return _answer(max(misses, key=self._tells), misses)
+
+    def _leads_outside(self, reply: Reply) -> ResolutionFailure | None:
+        """An alias must not lead out of the cluster's zone, unless the name ends with a dot.
+
+        A Service of type ExternalName is such an alias, and CoreDNS with autopath makes one of a
+        name that it completes with the node's suffixes.
+        """
+        if self._zone is None or self._host.endswith("."):
+            return None
+        for target in reply.aliases:
+            if not target.is_subdomain(self._zone):
+                qname, zone = text(reply.qname), text(self._zone)
+                message = f"{qname} is an alias of {text(target)}, which is not in {zone}"
+                return ResolutionFailure(qname, "outside_cluster", message)
+        return None
 
     def _found(
         self, reply: Reply, rdtype: dns.rdatatype.RdataType, ends_at: float
     ) -> Answer | ResolutionFailure:
-        if not self._answered:
-            self._answered = True
-            self._names, self._rdtypes = [reply.qname], (rdtype,)
-            if len(reply.values) == 1 and self._is_virtual(reply, ends_at):
-                qname = _text(reply.qname)
-                return ResolutionFailure(
-                    qname,
-                    "not_headless",
-                    f"{qname} resolves to one virtual address, {reply.values[0]}, which leads to "
-                    "only one of the pods: the Service needs clusterIP: None",
-                )
-        family = socket.AF_INET6 if rdtype == dns.rdatatype.AAAA else socket.AF_INET
-        addresses = sorted(set(reply.values), key=partial(socket.inet_pton, family))
+        addresses = sorted(set(reply.values), key=packed)
+        server = reply.server.address
+        on_loopback = server.startswith("127.") or server == "::1"
+        for address in addresses:
+            kind = foreign_kind(packed(address))
+            if kind and not (on_loopback and kind == "a loopback"):
+                qname = text(reply.qname)
+                message = f"{qname} resolves to {address}: no pod has {kind} address"
+                return ResolutionFailure(qname, "outside_cluster", message)
+        self._names, self._rdtypes = [reply.qname], (rdtype,)
+        if self._zone and len(addresses) == 1 and addresses[0] not in self._pods:
+            doubts = doubt(
+                reply, rdtype, self._zone, partial(self._resolver.query, ends_at=ends_at)
+            )
+            if doubts:
+                return doubts
+        self._pods.update(addresses)
         endpoints = tuple(Endpoint(address, self._port) for address in addresses)
-        return _answer(reply, endpoints, [reply])
+        capped = self._zone is not None and len(endpoints) == KUBE_DNS_CAP
+        return _answer(reply, [reply], endpoints, capped)
 
-    def _is_virtual(self, reply: Reply, ends_at: float) -> bool:
-        """Whether the address belongs to the Service itself: a pod's PTR record names the pod.
+    def _tells(self, miss: Reply) -> tuple[int, bool]:
+        """How much it says that this name has no records: that of a Service says most."""
+        rank = 0
+        if self._zone:
+            rank = 2 * is_service(miss.qname, self._zone) or int(is_pod(miss.qname, self._zone))
+        return rank, miss.exists
 
-        https://github.com/kubernetes/dns/blob/master/docs/specification.md, 2.3.3 and 2.4.2
+    def _no_suffix(self, outcome: Answer | ResolutionFailure) -> ResolutionFailure:
+        """Of a name that only a pod's resolv.conf completes to that of a Service."""
+        if isinstance(outcome, Answer):
+            found = "NXDOMAIN" if outcome.rcode == "NXDOMAIN" else "NODATA"
+        else:
+            found = outcome.error_message
+        return ResolutionFailure(self._host, "no_cluster_suffix", f"{found}; {NO_SUFFIX}")
+
+    def _with_doubt_about_the_file(
+        self, outcome: Answer | ResolutionFailure
+    ) -> Answer | ResolutionFailure:
+        """Says where nothing was found that this resolv.conf is not a pod's.
+
+        Nameservers that do not know the cluster must not be believed that a Service has no pods.
         """
-        pointer = dns.reversename.from_address(reply.values[0])
-        ends_at = min(ends_at, time.monotonic() + PTR_SECONDS)
-        try:
-            names = self._resolver.query(pointer, dns.rdatatype.PTR, ends_at).values
-        except Fault:
-            return False
-        own = {reply.qname, reply.canonical_name}
-        return any(dns.name.from_text(name) in own for name in names)
+        nobody = not isinstance(outcome, Answer) or not outcome.endpoints
+        never_found = nobody and not self._pods
+        if never_found and "." not in self._host and not self._conf.zone:
+            return self._no_suffix(outcome)
+        if self._conf.zone or self._conf.chosen or not self._zone:
+            return outcome
+        if isinstance(outcome, ResolutionFailure):
+            known = outcome.error_type not in {"dns_timeout", "dns_refused", "dns_servfail"}
+            message = outcome.error_message if known else f"{outcome.error_message}; {NO_SUFFIX}"
+            return outcome._replace(error_message=message)
+        if outcome.endpoints:
+            return outcome
+        records = "NXDOMAIN" if outcome.rcode == "NXDOMAIN" else "NODATA"
+        message = f"{records}: no ready pods, or no such Service; {NO_SUFFIX}"
+        return ResolutionFailure(outcome.qname, "no_pods", message)
 
 
-def _answer(reply: Reply, endpoints: tuple[Endpoint, ...], replies: list[Reply]) -> Answer:
+def _answer(
+    reply: Reply, replies: list[Reply], endpoints: tuple[Endpoint, ...] = (), capped: bool = False
+) -> Answer:
     """What `reply` says, for as short or as long as each of the `replies` holds."""
     return Answer(
-        qname=_text(reply.qname),
+        qname=text(reply.qname),
         endpoints=endpoints,
         ttl_seconds=min(r.ttl_seconds for r in replies),
         expires_earliest_at=min(r.sent_at + r.ttl_seconds for r in replies),
         expires_latest_at=max(r.arrived_at + r.ttl_seconds for r in replies),
         rcode="NOERROR" if reply.exists else "NXDOMAIN",
+        stale=any(r.stale for r in replies),
+        capped=capped,
     )
-
-
-def _text(name: dns.name.Name) -> str:
-    return name.to_text(omit_final_dot=True)

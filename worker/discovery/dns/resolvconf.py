@@ -5,6 +5,8 @@ Options and limits are those of resolv.conf(5), of which dnspython supports only
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from worker.model import Endpoint
@@ -14,6 +16,9 @@ MAX_NDOTS = 15
 MAX_TIMEOUT_SECONDS = 30
 MAX_ATTEMPTS = 5
 DNS_PORT = 53
+MAX_NAME_CHARACTERS = 253  # without the final dot (RFC 1035, 3.1)
+MAX_LABEL_CHARACTERS = 63
+MAX_QUOTED_CHARACTERS = 200
 
 
 class Nameserver(NamedTuple):
@@ -27,7 +32,11 @@ class Nameserver(NamedTuple):
 
 
 class ResolvConf(NamedTuple):
-    """What a resolv.conf says. The defaults apply to what it does not mention."""
+    """What a resolv.conf says. The defaults apply to what it does not mention.
+
+    `warnings` are the numbers of the lines of which something was skipped, and what and why.
+    `chosen`: the nameservers are not those of the file, but the user's choice.
+    """
 
     nameservers: tuple[Nameserver, ...] = (Nameserver("127.0.0.1"),)
     search: tuple[str, ...] = ()
@@ -36,32 +45,65 @@ class ResolvConf(NamedTuple):
     attempts: int = 2
     rotate: bool = False
     use_tcp: bool = False  # use-vc
+    warnings: tuple[tuple[int, str], ...] = ()
+    chosen: bool = False
+
+    @property
+    def zone(self) -> str | None:
+        """The cluster's, by the first suffix `svc.ZONE` or `NAMESPACE.svc.ZONE`; a pod has both."""
+        found = (re.fullmatch(r"(?:[^.]+\.)?svc\.(.+)", suffix) for suffix in self.search)
+        return next((match[1] for match in found if match), None)
 
 
-def parse(text: str) -> ResolvConf:
-    """Reads the text of a resolv.conf. Ignores what it does not know, as the C library does."""
+def parse(text: str, fault_of: Callable[[str], str | None]) -> ResolvConf:
+    """Reads the text of a resolv.conf. Ignores what it does not know, as the C library does.
+
+    Addresses and suffixes that cannot be used are skipped as well, each line with a warning.
+    `fault_of` says of an address why it cannot be used, as in "which is not an IP address".
+    """
     nameservers: list[Nameserver] = []
+    warnings: list[tuple[int, str]] = []
     conf = ResolvConf()
-    for line in text.splitlines():
+    for number, line in enumerate(text.split("\n"), 1):
         keyword, *values = line.split() or [""]
         if not values or keyword[0] in "#;":
             continue
+        skipped = None
         if keyword == "nameserver":
-            nameservers.append(Nameserver(values[0]))
-        elif keyword == "domain":
-            conf = conf._replace(search=_suffixes(values[:1]))
-        elif keyword == "search":  # the last of search and domain wins
-            conf = conf._replace(search=_suffixes(values))
+            address = re.split("[#;]", values[0])[0]  # a comment may follow without a space
+            if fault := fault_of(address):
+                skipped = f"{address}, {fault}"
+            else:
+                nameservers.append(Nameserver(address))
+        elif keyword in {"domain", "search"}:  # the last of them wins
+            search, skipped = _suffixes(values if keyword == "search" else values[:1])
+            conf = conf._replace(search=search)
         elif keyword == "options":
             for option in values:
                 conf = _with_option(conf, option)
+        if skipped:
+            warnings.append((number, f"{_shortened(line.strip())}: skipped {_shortened(skipped)}"))
     if nameservers:
         conf = conf._replace(nameservers=tuple(nameservers[:MAX_NAMESERVERS]))
-    return conf
+    return conf._replace(warnings=tuple(warnings))
 
 
-def _suffixes(values: list[str]) -> tuple[str, ...]:
-    return tuple(value.strip(".").lower() for value in values)
+def _suffixes(values: list[str]) -> tuple[tuple[str, ...], str | None]:
+    """The suffixes of names, and what was said that is none."""
+    named = [value.strip(".").lower() for value in values]
+    valid = tuple(suffix for suffix in named if _is_domain(suffix))
+    invalid = [suffix for suffix in named if suffix and suffix not in valid]
+    return valid, f"{', '.join(invalid)}, which is not a domain name" if invalid else None
+
+
+def _is_domain(suffix: str) -> bool:
+    """Whether names can end with it. Master-file escapes such as \\046 are not read."""
+    plain = suffix.isascii() and suffix.isprintable() and "\\" not in suffix
+    return plain and all(0 < len(label) <= MAX_LABEL_CHARACTERS for label in suffix.split("."))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_QUOTED_CHARACTERS else f"{text[:MAX_QUOTED_CHARACTERS]}…"
 
 
 def _with_option(conf: ResolvConf, option: str) -> ResolvConf:
@@ -85,16 +127,36 @@ def _with_option(conf: ResolvConf, option: str) -> ResolvConf:
 def candidates(host: str, conf: ResolvConf) -> tuple[str, ...]:
     """Returns the absolute names to try for `host`, in order, each with its trailing dot.
 
-    If the search list contains a suffix `svc.ZONE`, only names inside ZONE are tried: when a
-    Service has no pods, its name must not be completed to one that belongs to somebody else.
+    If the search list contains a suffix `svc.ZONE`, a name is completed only to one below it, and
+    tried as it is only inside ZONE: when a Service has no pods, its name must not become one that
+    belongs to somebody else.
     https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/
+    If not, nothing is appended, as no suffix leads to the cluster. Then a name such as web.shop is
+    not tried either: as it is, it is a stranger's. A name without a dot is tried: nobody on the
+    Internet has it, and the DNS of Docker does. What is too long for DNS is left out, too.
     """
-    if host.endswith("."):
-        return (host.lower(),)
     host = host.lower()
+    if host.endswith("."):
+        return (host,)
+    zone = conf.zone
+    if zone is None:
+        short = host.count(".") == 1 or host.endswith(".svc")
+        return () if short else (f"{host}.",)
     as_it_is = [host]
-    searched = [f"{host}.{suffix}" for suffix in conf.search if suffix]
+    searched = [f"{host}.{suffix}" for suffix in conf.search]
+    searched = [name for name in searched if name.endswith(f".svc.{zone}")]
     names = as_it_is + searched if host.count(".") >= conf.ndots else searched + as_it_is
-    zone = next((s.removeprefix("svc.") for s in conf.search if s.startswith("svc.")), None)
-    inside = [name for name in names if zone is None or name.endswith(f".{zone}")]
-    return tuple(f"{name}." for name in dict.fromkeys(inside))
+    inside = [name for name in names if name.endswith(f".{zone}")]
+    short_enough = [name for name in inside if len(name) <= MAX_NAME_CHARACTERS]
+    return tuple(f"{name}." for name in dict.fromkeys(short_enough))
+
+
+def zone_of(host: str, conf: ResolvConf) -> str | None:
+    """The cluster's zone, if a name that is tried for `host` is in it.
+
+    Where resolv.conf does not tell, it is what follows `.svc.` in the name itself.
+    """
+    name = host.lower().removesuffix(".")
+    if conf.zone is None:
+        return name.rpartition(".svc.")[2] if ".svc." in name else None
+    return conf.zone if name == host.lower() or name.endswith(f".{conf.zone}") else None

@@ -10,6 +10,7 @@ import socket
 import time
 from typing import NamedTuple
 
+import dns.edns
 import dns.exception
 import dns.flags
 import dns.message
@@ -21,6 +22,10 @@ from worker.discovery.dns.resolvconf import Nameserver, ResolvConf
 from worker.model import ResolutionError
 
 EDNS_PAYLOAD_BYTES = 1232  # no fragments on any usual path (DNS flag day 2020)
+# What servers answer that do not know EDNS, or a middlebox in front of them (RFC 6891, 7).
+WITHOUT_EDNS = frozenset({dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS})
+# "Stale Answer" and "Stale NXDOMAIN Answer" (RFC 8914, 4.4 and 4.20).
+STALE = frozenset({dns.edns.EDECode.STALE_ANSWER, dns.edns.EDECode.STALE_NXDOMAIN_ANSWER})
 
 # When several servers fail, the error furthest down this list is reported: it says most.
 INFORMATIVE: tuple[ResolutionError, ...] = (
@@ -40,20 +45,28 @@ class Fault(Exception):
 
 
 class Reply(NamedTuple):
-    """The answer to one question: the addresses, or the names of a PTR question, in `values`.
+    """The answer to one question: the addresses, or the names of a PTR or SRV one, in `values`.
 
     Without `values` there are no such records: NXDOMAIN if the name does not `exist`, else NODATA.
-    `canonical_name` is where CNAME records lead from `qname`. The query was sent at `sent_at`, and
-    the answer had been read at `arrived_at`, both in seconds of the monotonic clock.
+    `aliases` are the names to which CNAME records lead from `qname`, one after another. `stale`:
+    the server may have kept the answer beyond its time. The query was sent at `sent_at`, and the
+    answer had been read at `arrived_at`, both in seconds of the monotonic clock.
     """
 
+    server: Nameserver
     qname: dns.name.Name
-    canonical_name: dns.name.Name
+    aliases: tuple[dns.name.Name, ...]
     exists: bool
     values: tuple[str, ...]
     ttl_seconds: int
+    stale: bool
     sent_at: float
     arrived_at: float
+
+    @property
+    def absence(self) -> str:
+        """What it is called that there are no `values`."""
+        return "NODATA" if self.exists else "NXDOMAIN"
 
 
 class Resolver:
@@ -94,11 +107,11 @@ class Resolver:
     ) -> Reply:
         query = dns.message.make_query(qname, rdtype, use_edns=0, payload=EDNS_PAYLOAD_BYTES)
         ends_at = min(ends_at, time.monotonic() + self._conf.timeout_seconds)
-        use_tcp = self._conf.use_tcp
         try:
-            exchange = _exchange(query, server, use_tcp, ends_at)
-            if exchange.is_truncated and not use_tcp:
-                exchange = _exchange(query, server, True, ends_at)
+            exchange = _ask_in_full(query, server, self._conf.use_tcp, ends_at)
+            if exchange.response.rcode() in WITHOUT_EDNS:
+                query.use_edns(False)
+                exchange = _ask_in_full(query, server, self._conf.use_tcp, ends_at)
             return _read(exchange, query, server)
         except (TimeoutError, dns.exception.Timeout):
             raise Fault("dns_timeout", f"{server} did not answer in time") from None
@@ -123,6 +136,16 @@ class _Exchange(NamedTuple):
         return bool(self.response.flags & dns.flags.TC)
 
 
+def _ask_in_full(
+    query: dns.message.QueryMessage, server: Nameserver, use_tcp: bool, ends_at: float
+) -> _Exchange:
+    """As `_exchange`, and over TCP if the response does not fit in a datagram."""
+    exchange = _exchange(query, server, use_tcp, ends_at)
+    if exchange.is_truncated and not use_tcp:
+        exchange = _exchange(query, server, True, ends_at)
+    return exchange
+
+
 def _exchange(
     query: dns.message.QueryMessage, server: Nameserver, use_tcp: bool, ends_at: float
 ) -> _Exchange:
@@ -130,22 +153,18 @@ def _exchange(
 
     Raises TimeoutError, OSError, EOFError and DNSException.
     """
-    # Imported in the thread that asks: it takes 3.3 ms, and not every command asks DNS.
-    import dns.query
-
     kind = socket.SOCK_STREAM if use_tcp else socket.SOCK_DGRAM
-    info = socket.getaddrinfo(server.address, server.port, flags=socket.AI_NUMERICHOST)
+    address = server.address.encode()
+    info = socket.getaddrinfo(address, server.port, flags=socket.AI_NUMERICHOST)
     with socket.socket(info[0][0], kind) as connected:
         # A connected UDP socket receives only what this server sends, and its ICMP errors.
         connected.settimeout(_seconds_until(ends_at))
         connected.connect(info[0][4])
         connected.setblocking(False)  # as dns.query wants it
-        seconds = _seconds_until(ends_at)
+        # dnspython measures time with the wall clock.
+        expiration = time.time() + _seconds_until(ends_at)
         sent_at = time.monotonic()
-        if use_tcp:
-            response = dns.query.tcp(query, server.address, seconds, sock=connected)
-        else:
-            response = _over_udp(connected, query, seconds)
+        response = (_over_tcp if use_tcp else _over_udp)(connected, query, expiration)
         return _Exchange(response, sent_at, time.monotonic())
 
 
@@ -157,22 +176,33 @@ def _seconds_until(ends_at: float) -> float:
     return seconds
 
 
-def _over_udp(
-    connected: socket.socket, query: dns.message.QueryMessage, seconds: float
-) -> dns.message.Message:
-    """Returns the response with the query's id. Others may be forged: ignored (RFC 5452, 9.1).
+# dns.query.udp and dns.query.tcp would refuse responses without a question, and udp either fails
+# on another id, or ignores malformed responses and those to a different question as well; here
+# both are errors with a message of their own. What follows a message is ignored, as glibc has it.
 
-    This is not dns.query.udp, which either fails on another id, or ignores malformed responses
-    and those to a different question as well; here both are errors with a message of their own.
-    """
+
+def _over_tcp(
+    connected: socket.socket, query: dns.message.QueryMessage, expiration: float
+) -> dns.message.Message:
+    """Returns the response, whatever its id."""
+    # Imported in the thread that asks: it takes 3.3 ms, and not every command asks DNS.
     import dns.query
 
-    expiration = time.time() + seconds  # dnspython measures time with the wall clock
+    dns.query.send_tcp(connected, query, expiration)
+    return dns.query.receive_tcp(connected, expiration, ignore_trailing=True)[0]
+
+
+def _over_udp(
+    connected: socket.socket, query: dns.message.QueryMessage, expiration: float
+) -> dns.message.Message:
+    """Returns the response with the query's id. Others may be forged: ignored (RFC 5452, 9.1)."""
+    import dns.query
+
     dns.query.send_udp(connected, query, None, expiration)
     while True:
         try:
             response: dns.message.Message = dns.query.receive_udp(
-                connected, None, expiration, raise_on_truncation=True
+                connected, None, expiration, ignore_trailing=True, raise_on_truncation=True
             )[0]
         except dns.message.Truncated as truncated:  # a record may be cut in half
             response = truncated.message()  # type: ignore[no-untyped-call]
@@ -193,21 +223,51 @@ def _read(exchange: _Exchange, query: dns.message.QueryMessage, server: Nameserv
         raise Fault("dns_refused", f"{server} answered REFUSED")
     if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
         raise Fault("dns_servfail", f"{server} answered {dns.rcode.to_text(rcode)}")
+    # Some servers leave the question out. The id and the server are right, so it is this one's.
+    response.question = response.question or query.question
     if not query.is_response(response) or not isinstance(response, dns.message.QueryMessage):
         raise Fault("dns_servfail", f"{server} answered a different question")
     chain = response.resolve_chaining()
     ttl_seconds = chain.minimum_ttl
-    if not chain.answer and not any(r.rdtype == dns.rdatatype.SOA for r in response.authority):
-        ttl_seconds = 0  # without a SOA, a negative answer must not be cached (RFC 2308, 5)
+    stale = ttl_seconds == 0 or _says_stale(response)
+    if not chain.answer:
+        authority = {rrset.rdtype for rrset in response.authority}
+        if not chain.cnames:
+            _check_negative(response, authority, server)
+        if dns.rdatatype.SOA not in authority:
+            ttl_seconds = 0  # without a SOA, it must not be cached (RFC 2308, 5)
     question = query.question[0]
     # Not to_text(): for 4,000 records it takes about a twentieth of the whole question.
-    field = "target" if question.rdtype == dns.rdatatype.PTR else "address"
+    named = question.rdtype in (dns.rdatatype.PTR, dns.rdatatype.SRV)
+    field = "target" if named else "address"
     return Reply(
+        server=server,
         qname=question.name,
-        canonical_name=chain.canonical_name,
+        aliases=tuple(cname[0].target for cname in chain.cnames),
         exists=rcode == dns.rcode.NOERROR,
         values=tuple(str(getattr(rdata, field)) for rdata in chain.answer or ()),
         ttl_seconds=ttl_seconds,
+        stale=stale,
         sent_at=exchange.sent_at,
         arrived_at=exchange.arrived_at,
+    )
+
+
+def _check_negative(
+    response: dns.message.Message, authority: set[dns.rdatatype.RdataType], server: Nameserver
+) -> None:
+    """Raises Fault where a response without an answer is no NXDOMAIN or NODATA (RFC 2308, 2)."""
+    if response.answer:
+        message = f"{server} answered with records that were not asked for"
+        raise Fault("dns_servfail", message)
+    refers = dns.rdatatype.NS in authority and dns.rdatatype.SOA not in authority
+    if refers and response.rcode() == dns.rcode.NOERROR:
+        raise Fault("dns_servfail", f"{server} referred to other servers instead of answering")
+
+
+def _says_stale(response: dns.message.Message) -> bool:
+    """Whether the response has an Extended DNS Error that says so."""
+    return any(
+        isinstance(option, dns.edns.EDEOption) and option.code in STALE
+        for option in response.options
     )

@@ -8,7 +8,7 @@ import dns.name
 import dns.rdatatype
 import pytest
 
-from tests.loopback.nameserver import Nameserver, Query
+from tests.loopback.nameserver import FaultKind, Nameserver, Query
 from worker.discovery.dns.resolvconf import Nameserver as Server
 from worker.discovery.dns.resolvconf import ResolvConf
 from worker.discovery.dns.resolver import Fault, Reply, Resolver
@@ -95,12 +95,17 @@ def test_another_id_over_udp_is_ignored(nameserver: Nameserver) -> None:
     check_fault(resolver(server_of(nameserver)), "dns_timeout", message, seconds=0.2)
 
 
-def test_another_id_over_tcp_is_a_malformed_answer(nameserver: Nameserver) -> None:
+def test_a_query_that_comes_back_over_udp_is_ignored(nameserver: Nameserver) -> None:
+    nameserver.mangle = lambda wire: wire[:2] + bytes([wire[2] & 0x7F]) + wire[3:]
+    message = f"{nameserver} did not answer in time"
+    check_fault(resolver(server_of(nameserver)), "dns_timeout", message, seconds=0.2)
+
+
+def test_another_id_over_tcp_is_the_answer_to_a_different_question(
+    nameserver: Nameserver,
+) -> None:
     nameserver.fault("wrong_id")
-    message = (
-        f"{nameserver} sent a malformed answer: "
-        "A DNS query response does not respond to the question asked."
-    )
+    message = f"{nameserver} answered a different question"
     check_fault(resolver(server_of(nameserver), use_tcp=True), "dns_servfail", message)
 
 
@@ -133,3 +138,99 @@ def test_of_several_failures_the_one_that_says_most_is_reported(
     nameserver.fault("refused")
     asked = resolver(server_of(nameserver), nobody)
     check_fault(asked, "dns_refused", f"{nameserver} answered REFUSED")
+
+
+@pytest.mark.parametrize("use_tcp", [False, True])
+@pytest.mark.parametrize("kind", ["formerr", "notimp", "badvers"])
+def test_a_server_that_does_not_know_edns_is_asked_once_more_without_it(
+    kind: FaultKind, use_tcp: bool, nameserver: Nameserver
+) -> None:
+    nameserver.fault(kind, only_edns=True)
+    reply = ask(resolver(server_of(nameserver), use_tcp=use_tcp))
+    assert len(reply.values) == 2
+    assert [query.payload for query in nameserver.queries] == [1232, 0]
+
+
+def test_without_edns_an_answer_that_does_not_fit_is_asked_for_over_tcp(
+    nameserver: Nameserver,
+) -> None:
+    nameserver.set("web.example", *(f"127.0.1.{number}" for number in range(1, 101)))
+    nameserver.fault("formerr", only_edns=True)
+    assert len(ask(resolver(server_of(nameserver))).values) == 100
+    assert [(query.transport, query.payload) for query in nameserver.queries] == [
+        ("udp", 1232),
+        ("udp", 0),
+        ("tcp", 0),
+    ]
+
+
+@pytest.mark.parametrize("use_tcp", [False, True])
+def test_bytes_after_the_message_are_ignored(use_tcp: bool, nameserver: Nameserver) -> None:
+    nameserver.mangle = lambda wire: wire + b"more"
+    assert len(ask(resolver(server_of(nameserver), use_tcp=use_tcp)).values) == 2
+
+
+@pytest.mark.parametrize("use_tcp", [False, True])
+def test_an_answer_that_does_not_repeat_the_question_is_the_answer(
+    use_tcp: bool, nameserver: Nameserver
+) -> None:
+    nameserver.fault("no_question")
+    assert len(ask(resolver(server_of(nameserver), use_tcp=use_tcp)).values) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("referral", "{} referred to other servers instead of answering"),
+        ("other_owner", "{} answered with records that were not asked for"),
+    ],
+)
+def test_an_answer_about_something_else_does_not_say_nobody(
+    kind: FaultKind, message: str, nameserver: Nameserver
+) -> None:
+    nameserver.fault(kind)
+    check_fault(resolver(server_of(nameserver)), "dns_servfail", message.format(nameserver))
+
+
+@pytest.mark.parametrize(
+    ("absence", "soa"), [("NXDOMAIN", True), ("NXDOMAIN", False), ("NODATA", True)]
+)
+def test_a_negative_answer_may_name_the_zones_servers(
+    absence: str, soa: bool, nameserver: Nameserver
+) -> None:
+    """RFC 2308, 2.1 and 2.2: types 1 and 4 of NXDOMAIN, and type 1 of NODATA."""
+    nameserver.negative_ttl_seconds = 5 if soa else None
+    nameserver.remove("web.example")
+    if absence == "NODATA":
+        nameserver.set("web.example")
+    nameserver.refers = True
+    reply = ask(resolver(server_of(nameserver)))
+    assert (reply.absence, reply.values) == (absence, ())
+
+
+@pytest.mark.parametrize(
+    ("ttl", "extended_error", "stale"),
+    [(7, None, False), (0, None, True), (7, 3, True), (7, 19, True), (7, 4, False)],
+)
+def test_a_stale_answer_is_told_by_its_ttl_or_its_extended_error(
+    ttl: int, extended_error: int | None, stale: bool, nameserver: Nameserver
+) -> None:
+    nameserver.set("web.example", "127.0.0.9", ttl=ttl)
+    nameserver.extended_error = extended_error
+    assert ask(resolver(server_of(nameserver))).stale is stale
+
+
+@pytest.mark.parametrize(("negative_ttl", "stale"), [(5, False), (0, True), (None, False)])
+def test_a_negative_answer_without_a_soa_has_no_ttl_and_is_not_stale(
+    negative_ttl: int | None, stale: bool, nameserver: Nameserver
+) -> None:
+    nameserver.negative_ttl_seconds = negative_ttl
+    nameserver.remove("web.example")
+    assert ask(resolver(server_of(nameserver))).stale is stale
+
+
+def test_after_a_server_that_cannot_be_asked_the_next_one_is(nameserver: Nameserver) -> None:
+    gone = Server("fe80::1%eth9")
+    assert len(ask(resolver(gone, server_of(nameserver))).values) == 2
+    with pytest.raises(Fault, match="fe80::1%eth9"):
+        ask(resolver(gone))

@@ -1,0 +1,85 @@
+"""A broadcast's report -> all that a hint may depend on. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from worker.model import Broadcast, BroadcastReport, CallResult, Ending, Endpoint
+
+NO_CALL = CallResult(Endpoint("", 0), span_id="", duration_seconds=0.0)
+
+
+class Facts(NamedTuple):
+    """All that a hint may depend on, and all that a template may name."""
+
+    cases: frozenset[str]  # the report's reason, and how the calls failed if all did so alike
+    broadcast: Broadcast
+    last: CallResult  # of the calls that failed alike; else NO_CALL
+    acknowledged: int
+    too_early: str  # " before 2 of 3 endpoints had acknowledged", where some had not
+    other_remedies: str  # than a later deadline, where something else held the calls up
+    ending: Ending | None
+    resolution_error: str | None  # of the last question
+    stale: bool  # the last answer may be an old copy
+    ended_by_run: bool  # the run's deadline came, not the broadcast's
+    has_credentials: bool
+    path: str
+    service: str
+    in_namespace: str  # " -n shop", where the URL names a namespace
+    tls_name: str  # for which a certificate must be valid
+
+
+def facts_of(broadcast: Broadcast, report: BroadcastReport) -> Facts:
+    """What the table needs of one broadcast."""
+    last = _alike([e.last for e in report.endpoints if e.verdict == "failed"])
+    failed, seen = report.count_of("failed"), len(report.endpoints)
+    service, *rest = broadcast.host.split(".")
+    headers = {name.lower() for name, _ in broadcast.headers}
+    return Facts(
+        cases=frozenset(_cases(report, last)),
+        broadcast=broadcast,
+        last=last or NO_CALL,
+        acknowledged=report.count_of("acknowledged"),
+        too_early=f" before {failed} of {seen} endpoints had acknowledged" if failed else "",
+        other_remedies=" or concurrency" * (seen > broadcast.concurrency)
+        + ", or lower stagger" * bool(broadcast.stagger_seconds),
+        ending=report.ending,
+        resolution_error=report.resolution_error,
+        stale=report.stale,
+        # To the microsecond, as the log has both.
+        ended_by_run=round(report.duration_seconds, 6) < broadcast.deadline_seconds,
+        has_credentials=bool(broadcast.auth) or "authorization" in headers,
+        path=urlsplit(broadcast.url).path or "/",
+        service=service,
+        in_namespace=f" -n {rest[0]}" if rest and rest[0] else "",
+        tls_name=broadcast.tls.server_name or broadcast.host.removesuffix("."),
+    )
+
+
+def _cases(report: BroadcastReport, last: CallResult | None) -> Iterator[str]:
+    if report.outcome == "complete" and not report.confirmed:
+        yield "unconfirmed"
+    if report.reason:
+        yield report.reason
+    if last and last.error_type and report.reason != "cancelled":
+        yield last.error_type
+        if last.error_type == "status" and last.status_code:
+            yield f"status {last.status_code}"
+            if last.status_code >= 500:
+                yield "status 5xx"
+
+
+def _alike(calls: Sequence[CallResult | None]) -> CallResult | None:
+    """One of the calls, if all failed in the same way."""
+    first = calls[0] if calls else None
+    kinds = {(call.error_type, _kind_of(call)) if call else None for call in calls}
+    return first if len(kinds) == 1 else None
+
+
+def _kind_of(call: CallResult) -> int | str | None:
+    """What distinguishes failures that have the same error_type."""
+    if call.error_type == "status":
+        return 400 if call.status_code == 421 else call.status_code
+    return call.error_message if call.error_type == "tls" else None

@@ -349,6 +349,13 @@ def check_completeness(
         if states[0].at < 0
         and all(s.listening and s.listed and s.behaviour == "ok" and s.seconds < 1 for s in states)
     ]
+    if report.outcome == "complete" and good:
+        seen = {endpoint for _, answer in good for endpoint in answer.endpoints}
+        last = good[-1][1]
+        if last.endpoints:  # else it may be untrue
+            listed = service.listed(service.produced_at(last))
+            again = {endpoint for endpoint in seen if endpoint.address in listed}
+            assert again <= acknowledged, "complete, but a pod that was listed again was missed"
     true_answers = [answer for _, answer in good if answer not in service.untrue]
     if report.outcome == "complete" and true_answers:
         assert set(steady) <= acknowledged, "complete, but a pod that was always there was missed"

@@ -16,6 +16,7 @@ import dns.reversename
 from worker.discovery.dns.resolver import Fault, Reply
 from worker.model import ResolutionFailure
 
+NO_PODS_LABEL = b"no-pod-has-this-name"
 MAX_TARGETS = 3  # of SRV records: the pod whose address it is, and others that have just come
 
 Query = Callable[[dns.name.Name, dns.rdatatype.RdataType], Reply]  # raises Fault
@@ -70,9 +71,10 @@ def doubt(
             return None
         if any(address in findings.ask(name, rdtype) for name in below[:MAX_TARGETS]):
             return None
-    # What CoreDNS calls an endpoint that has no hostname.
+    # What CoreDNS calls an endpoint that has no hostname. A wildcard has an answer to every name.
     label = address.replace(".", "-").replace(":", "-").encode()
-    if address in findings.ask(dns.name.Name((label, *service.labels)), rdtype):
+    own, no_pods = (dns.name.Name((name, *service.labels)) for name in (label, NO_PODS_LABEL))
+    if address in findings.ask(own, rdtype) and not findings.ask(no_pods, rdtype):
         return None
     return ResolutionFailure(
         qname,

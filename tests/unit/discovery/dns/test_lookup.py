@@ -224,6 +224,17 @@ def test_a_record_that_leads_elsewhere_proves_nothing(nameserver: Nameserver) ->
     assert failure.error_message.endswith(f"A 127-0-0-1.{WEB}: 127.0.0.2")
 
 
+def test_a_wildcard_proves_nothing(nameserver: Nameserver) -> None:
+    nameserver.shows_pods = False
+    for name in (WEB, f"127-0-0-1.{WEB}"):
+        nameserver.set(name, "127.0.0.1")
+    assert addresses(ask(lookup(nameserver, "web", CLUSTER))) == ["127.0.0.1"]
+    nameserver.set(f"no-pod-has-this-name.{WEB}", "127.0.0.1")  # as every other name
+    failure = ask(lookup(nameserver, "web", CLUSTER))
+    assert isinstance(failure, ResolutionFailure)
+    assert failure.error_type == "unproven"
+
+
 def test_the_case_of_a_services_name_does_not_matter() -> None:
     zone = dns.name.from_text("cluster.local")
     assert is_service(dns.name.from_text("Web.Shop.SVC.Cluster.Local"), zone)

@@ -178,4 +178,4 @@ def test_nobody_behind_the_alias_is_exit_4(run: Run) -> None:
     finished = run(PURGE)
     assert finished.exit_code == 4
     ended = finished.only("broadcast.finished")
-    assert (ended["outcome"], ended["reason"]) == ("failed", "no_pods")
+    assert (ended["outcome"], ended["reason"]) == ("failed", "no_cluster_suffix")

@@ -14,7 +14,7 @@ from worker import __version__
 
 BASE = "python:3.13-slim"
 MAX_ADDED_BYTES = 20_000_000
-WAITING = "- {name: clear, url: 'http://web-server-headless:8080/', settle: 10m, deadline: 20m}\n"
+WAITING = "- {name: clear, url: 'http://web-server-headless.:8080/', settle: 10m, deadline: 20m}\n"
 
 
 def inspect(image: str) -> Any:

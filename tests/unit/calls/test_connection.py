@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from contextlib import closing
 import pytest
 
 from tests.loopback import calling
-from worker.calls.connection import Connection
+from worker.calls.connection import RECEIVE_BYTES, Connection
 from worker.model import CallResult, Endpoint
 
 MUCH = b"x" * 16 * 1024 * 1024  # more than the kernel keeps for a reader that does not read
@@ -91,3 +93,33 @@ def test_a_connection_that_takes_its_time_is_waited_for() -> None:
 
 def test_a_connection_that_is_refused_after_a_wait_says_so() -> None:
     assert connect(lambda listener: listener.close()) == "Connection refused"
+
+
+def test_a_read_that_fills_the_buffer_is_followed_by_a_wait_where_nothing_else_has_come() -> None:
+    arrived, read_all = threading.Event(), threading.Event()
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(b"x" * RECEIVE_BYTES)
+            while any(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4))):
+                pass  # not all of it has arrived
+            arrived.set()
+            read_all.wait(60)
+            connection.sendall(b"y")
+
+    async def call() -> CallResult:
+        with closing(Connection(endpoint, time.monotonic() + 60)) as connection:
+            await connection.connect(timeout_seconds=60)
+            arrived.wait(60)
+            assert len(await connection.receive()) == RECEIVE_BYTES
+            threading.Timer(0.1, read_all.set).start()
+            assert await connection.receive() == b"y"
+        return CallResult(endpoint, "", 0.0)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        endpoint = Endpoint(*listener.getsockname())
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert calling.make(call()).error_type is None
+        thread.join()

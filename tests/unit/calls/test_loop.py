@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import time
 import types
 from collections.abc import Generator
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 import pytest
 
@@ -53,30 +54,52 @@ def test_a_bug_in_a_call_is_what_it_came_to_and_others_go_on(cut: bool) -> None:
     os.close(writer)
 
 
-def test_a_bug_in_a_thread_of_the_pool_reaches_the_main_thread(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Else its calls never end: neither a deadline nor SIGTERM ends the run any more."""
-    real, turns = Loop._go_on, iter(range(1000))  # noqa: SLF001
+class BrokenLoop(Loop):
+    """One whose thread has a bug, once it is told."""
 
-    def go_on(self: Loop, seconds: float) -> bool:
-        if next(turns) == 2:
+    broken = False
+
+    def _go_on(self, seconds: float) -> bool:
+        if self.broken:
             raise MemoryError
-        return real(self, seconds)
+        return super()._go_on(seconds)
 
-    monkeypatch.setattr(Loop, "_go_on", go_on)
+
+def test_a_bug_in_a_thread_of_the_pool_reaches_the_main_thread() -> None:
+    """Else its calls never end: neither a deadline nor SIGTERM ends the run any more."""
     posted: SimpleQueue[list[Ended]] = SimpleQueue()
     with Pods(1) as pods:
         pods[0].script(silent)
         url = f"http://web:{pods.port}/"
         broadcast = Broadcast("b", url, False, "web", pods.port, timeout_seconds=HANG_SECONDS)
         caller = Caller(broadcast, "0" * 32, None)
-        loop = Loop(posted.put)
+        loop = BrokenLoop(posted.put)
         loop.start(0, [caller.call(Endpoint(pods.addresses[0], pods.port), "0" * 16)])
         pods.wait_for("the request", lambda: bool(pods[0].requests))
+        loop.broken = True
         loop.start(0, [])  # wakes it
-        try:
-            (ended,) = posted.get(timeout=10)
-        except Empty:
-            pytest.fail("nobody hears of it, and the call never ends")
-    assert isinstance(ended.outcome, Exception)
+        (ended,) = posted.get(timeout=HANG_SECONDS)
+    assert isinstance(ended.outcome, MemoryError)
+
+
+def test_a_call_that_goes_on_after_its_end_is_a_bug() -> None:
+    arrived: SimpleQueue[list[Ended]] = SimpleQueue()
+    loop = Loop(arrived.put)
+    reader, writer = os.pipe()
+
+    @types.coroutine
+    def wait() -> Generator[Wait, None, None]:
+        yield Wait(reader, select.EPOLLIN, time.monotonic() + HANG_SECONDS)
+
+    async def stubborn() -> CallResult:
+        for _ in range(2):
+            with contextlib.suppress(Cut):
+                await wait()
+        return RESULT
+
+    loop.start(7, [stubborn()])
+    loop.cut(7, "cancelled")
+    (ended,) = arrived.get(timeout=HANG_SECONDS)
+    assert isinstance(ended.outcome, RuntimeError)
+    os.close(reader)
+    os.close(writer)

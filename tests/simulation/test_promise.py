@@ -395,3 +395,18 @@ def test_the_promise_holds_in_every_history(scenario: Scenario) -> None:
 @given(scenarios(most=4))
 def test_the_promise_holds_for_broadcasts_that_overlap(scenario: Scenario) -> None:
     check(*run(scenario))
+
+
+def test_an_answer_that_comes_when_its_broadcast_is_over_changes_nothing() -> None:
+    """A stop signal ends the first during its second question; the second still makes a call."""
+    entry = Broadcast("clear", "http://web:8080/clear", False, "web", 8080)
+    quick, slow = (
+        (PodState(-1.0, listening=True, listed=True, seconds=seconds),) for seconds in (0.001, 3.0)
+    )
+    scenario = Scenario(
+        ((entry, History((quick,), dns_seconds=0.3)), (entry, History((slow,)))), stop_at=1.5
+    )
+    world, whole, lines = run(scenario)
+    check(world, whole, lines)
+    assert world.questions[-1].arrived_at > lines.of(0)[-1]["at"]
+    assert world.now() > world.questions[-1].arrived_at

@@ -93,7 +93,7 @@ class Loop:
     def _go_on(self, seconds: float) -> bool:
         """Waits so long at most, then lets go on whose socket is ready, then whose time is up.
 
-        Returns whether any socket was ready.
+        Returns whether anything was ready, an order included.
         """
         ready = self._poll.poll(max(seconds, 0.0) if seconds < math.inf else None)
         self._asleep = False
@@ -109,7 +109,7 @@ class Loop:
             self._throw(TimeoutError, lambda flying: flying.wait.ends_at <= now)
             ends = (flying.wait.ends_at for flying in self._waiting.values())
             self._next_ends_at = min(ends, default=math.inf)
-        return any(fileno != self._wakeup for fileno, _ in ready)
+        return bool(ready)
 
     def _cut(self, number: int, error_type: CallError) -> None:
         while self._go_on(0.0):  # what has arrived is read first, which its limit bounds

@@ -22,14 +22,6 @@ Lines = Callable[[], list[str]]
 STOP = Stop()
 
 
-@pytest.fixture
-def pipe() -> Any:
-    reader, writer = os.pipe()
-    yield reader, writer
-    for descriptor in (reader, writer):
-        os.close(descriptor)
-
-
 def make(writer: int, **changes: Any) -> Log:
     options: dict[str, Any] = {"log_format": "json", "log_level": "info", "masker": Masker(())}
     return configure(Sink(writer, STOP), **options | changes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from typing import Any
 
 import pytest
 
@@ -14,14 +13,6 @@ from worker.log.sink import Sink
 from worker.stop import Stop
 
 STOP = Stop()
-
-
-@pytest.fixture
-def pipe() -> Any:
-    reader, writer = os.pipe()
-    yield reader, writer
-    for descriptor in (reader, writer):
-        os.close(descriptor)
 
 
 def fill(writer: int) -> int:

@@ -65,7 +65,8 @@ class Sink:
     def _write(self, data: bytes, wait: bool) -> bytes:
         """Writes as much as there is room for, or, with `wait`, all of it. Returns the rest."""
         try:
-            while data and not self.lost and self._room.poll(None if wait else 0):
+            # A loss may be decided while this waits: the reader gets nothing behind it.
+            while data and self._room.poll(None if wait else 0) and not self.lost:
                 # A longer write may block even when there is room (pipe(7)).
                 data = data[os.write(self._descriptor, data[: select.PIPE_BUF]) :]
         except OSError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import threading
 import time
 import types
 from collections.abc import Generator
@@ -51,6 +52,36 @@ def test_a_bug_in_a_call_is_what_it_came_to_and_others_go_on(cut: bool) -> None:
     assert arrived.get(timeout=HANG_SECONDS) == [Ended(8, RESULT)]
     assert loop.in_flight == 0
     os.close(reader)
+    os.close(writer)
+
+
+def test_what_has_arrived_before_a_cut_is_read_first() -> None:
+    """The loop's thread is busy while a response arrives and its broadcast is cut."""
+    arrived: SimpleQueue[list[Ended]] = SimpleQueue()
+    loop, busy, go_on = Loop(arrived.put), threading.Event(), threading.Event()
+    reader, writer = os.pipe()
+
+    @types.coroutine
+    def wait() -> Generator[Wait, None, None]:
+        yield Wait(reader, select.EPOLLIN, time.monotonic() + HANG_SECONDS)
+
+    async def answered() -> CallResult:
+        await wait()
+        os.close(reader)  # as a call closes its socket
+        return RESULT
+
+    async def keep_busy() -> CallResult:
+        busy.set()
+        go_on.wait(HANG_SECONDS)
+        return RESULT
+
+    loop.start(7, [answered()])
+    loop.start(8, [keep_busy()])
+    assert busy.wait(HANG_SECONDS)
+    os.write(writer, b"x")
+    loop.cut(7, "cancelled")
+    go_on.set()
+    assert arrived.get(timeout=HANG_SECONDS) == [Ended(8, RESULT), Ended(7, RESULT)]
     os.close(writer)
 
 

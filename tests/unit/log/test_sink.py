@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from tests.loopback.serving import HANG_SECONDS
 from worker.log import sink as sinks
 from worker.log.sink import Sink
 from worker.stop import Stop
@@ -119,6 +120,38 @@ def test_a_reader_that_takes_ever_so_little_is_given_up_too(
     over.set()
     thread.join()
     assert sink.lost
+
+
+class WatchedSink(Sink):
+    """Tells when its thread has waited for the reader."""
+
+    def __init__(self, descriptor: int, stop: Stop) -> None:
+        super().__init__(descriptor, stop)
+        self.woke = threading.Event()
+
+    def _write(self, data: bytes, wait: bool) -> bytes:
+        rest = super()._write(data, wait)
+        if wait:
+            self.woke.set()
+        return rest
+
+
+def test_a_reader_that_comes_back_after_the_loss_gets_nothing_more(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the log would go on behind a gap."""
+    monkeypatch.setattr(sinks, "PATIENCE_SECONDS", (0.1, 3600.0))
+    reader, writer = pipe
+    filled = fill(writer)
+    sink = WatchedSink(writer, STOP)
+    sink.write(b"line\n")
+    sink.flush()
+    assert sink.lost
+    assert read(reader, filled) == b"x" * filled
+    assert sink.woke.wait(HANG_SECONDS)
+    os.set_blocking(reader, False)
+    with pytest.raises(BlockingIOError):
+        os.read(reader, 1)
 
 
 def test_after_a_stop_signal_a_reader_still_gets_the_report(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import threading
 import time
@@ -16,10 +15,10 @@ from typing import Any, Self, TypedDict
 
 import requests
 
+from tests.loopback.machine import free_port, wait_for
 from tests.loopback.serving import HANG_SECONDS
 
 HERE = Path(__file__).parent
-TICK_SECONDS = 0.1
 STREAMS_A_PUSH = 100
 ALERTMANAGER = "prometheus-alertmanager"
 ALERTMANAGER_CONFIG = """\
@@ -32,12 +31,6 @@ route:
 receivers: [{{name: hook, webhook_configs: [{{url: "{url}", send_resolved: true}}]}}]
 """
 PROMETHEUS_CONFIG = "global: {scrape_interval: 1h}\n"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Service:
@@ -108,15 +101,6 @@ class Service:
         response = requests.get(f"{self.url}{path}", params=parameters, timeout=HANG_SECONDS)
         assert response.ok, f"{response.status_code} {response.text}"
         return response.json()
-
-
-def wait_for(what: str, holds: Any) -> Any:
-    """The first value that is true. These servers tell of nothing: they have to be asked."""
-    end = time.monotonic() + HANG_SECONDS
-    while not (value := holds()):
-        assert time.monotonic() < end, f"{what}: not within {HANG_SECONDS:g} s"
-        time.sleep(TICK_SECONDS)
-    return value
 
 
 class Stream(TypedDict):

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from tests.alerting.layouts import LAYOUTS, Shipment
 from tests.alerting.rules import ALERTS, FOLDER, PREFIX, RECORDINGS, fields_read
 from tests.alerting.runs import Recorded, renamed
 from tests.alerting.scenarios import CORE, Run, Scenario, scenario
-from tests.alerting.servers import Alertmanager, Loki, Prometheus, Webhook, wait_for
+from tests.alerting.servers import Alertmanager, Loki, Prometheus, Webhook
+from tests.loopback.machine import wait_for
 
 LAYOUT = LAYOUTS["namespace, pod and container"]
 TIME = r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d \+0000 UTC"
@@ -241,7 +243,7 @@ def test_recordings_reach_prometheus(chain: Chain, runs: Mapping[str, Recorded])
         return [(each["metric"], each["value"][1]) for each in found]
 
     for name in RECORDINGS:
-        ((labels, number),) = wait_for(name, lambda name=name: value(name))
+        ((labels, number),) = wait_for(name, partial(value, name))
         labels.pop("__name__", None)
         assert labels == by | more.get(name, {})
         expected = {"pod_broadcast:last_exit_code": "3"}.get(name, "1")

@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 
 from tests.alerting.rules import ALERTS, PREFIX, RECORDINGS
-from tests.alerting.servers import Alertmanager, Loki, wait_for
+from tests.alerting.servers import Alertmanager, Loki
 from tests.alerting.test_chain import install
 from tests.docs import blocks, rules
 from tests.docs.blocks import ROOT, Command
+from tests.loopback.machine import wait_for
 
 ALERTING = ROOT / "manifests" / "alerting"
 COMMANDS = {

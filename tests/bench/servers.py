@@ -126,7 +126,7 @@ class Nginx:
 
         nginx writes a request's line after its answer, so the last may be a moment late.
         """
-        for _ in range(100):
+        for _ in range(6000):
             lines = self._log.read_bytes()[self._seen :].splitlines()
             if len(lines) >= expected:
                 break

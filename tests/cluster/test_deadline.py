@@ -21,7 +21,7 @@ PATIENT = """\
   timeout: 4m
   deadline: 5m
 """
-JOB_DEADLINE_SECONDS = 40
+JOB_DEADLINE_SECONDS = 60
 # Accepts every connection, and answers none.
 HANGING = f"""
 import socket

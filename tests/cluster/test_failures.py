@@ -44,7 +44,7 @@ LATE: Object = {
 
 @pytest.fixture(scope="module")
 def example(examples: Examples) -> Example:
-    """With all Jobs of the module under way."""
+    """With all Jobs of the module under way, but for the one that waits for what a test does."""
     example = examples("failures")
     deployment = json.loads(example.kubectl("get", "deployment", "web-server", "--output=json"))
     broken: Object = {"apiVersion": "v1", "kind": "Pod", **deployment["spec"]["template"]}
@@ -56,7 +56,6 @@ def example(examples: Examples) -> Example:
     example.kubectl("wait", "pod/broken", "--for=condition=Ready", "--timeout=60s")
     for name, broadcasts in CONFIGURATIONS.items():
         example.start(name, broadcasts)
-    example.start("retried", RETRIED, components=("retry", "secrets"))
     return example
 
 
@@ -127,6 +126,7 @@ def test_a_service_with_a_cluster_ip_is_not_headless_and_nobody_is_called(
 
 
 def test_with_the_retry_component_kubernetes_runs_it_again(example: Example) -> None:
+    example.start("retried", RETRIED, components=("retry", "secrets"))
     first = example.run("retried").finish()
     assert first.exit_code == 4, first.stdout
     assert first.only("broadcast.finished")["reason"] == "no_pods"

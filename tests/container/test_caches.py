@@ -133,8 +133,8 @@ def test_a_container_that_stopped_before_the_run_is_no_longer_listed(
     assert (last["seen"], last["acknowledged"]) == (2, 2)
 
 
-# Sequential calls, with time between the first and the last.
-SLOWLY = PURGE + "  concurrency: 1\n  stagger: 2s\n"
+# Sequential calls, with time for Docker between the first and the last, and before a second one.
+SLOWLY = PURGE.replace("100ms", "10s, max: 10s") + "  concurrency: 1\n  stagger: 5s\n"
 
 
 def test_a_container_that_stops_before_its_call_is_gone(

@@ -99,10 +99,11 @@ class Worker:
         search: Sequence[str] = SEARCH,
         environment: Mapping[str, str] | None = None,
         options: str = "ndots:5",
+        prefix: Sequence[str] = (),
     ) -> None:
         line = command_line(directory, config, nameserver, command, search, options)
         self.process = subprocess.Popen(
-            [*line, *arguments],
+            [*prefix, *line, *arguments],
             cwd=ROOT,
             env=BARE_ENVIRONMENT | dict(environment or {}),
             stdin=subprocess.DEVNULL,

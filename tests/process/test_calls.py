@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -176,11 +175,11 @@ def test_attempts_1_is_at_most_once(run: Run, pod: Pods) -> None:
 def test_stagger_keeps_the_starts_of_calls_apart(run: Run, nameserver: Nameserver) -> None:
     with Pods(4) as pods:
         nameserver.set(WEB, *pods.addresses)
-        finished = run(config(pods.port, "  stagger: 150ms\n  concurrency: 4\n"))
+        finished = run(config(pods.port, "  stagger: 500ms\n  concurrency: 4\n"))
         assert finished.exit_code == 0, finished.stdout
         starts = [_started_at(entry) for entry in finished.events("call.succeeded")]
-        # The log's times are those of writing: on a busy machine a bit later than the ends.
-        assert max(starts) - min(starts) > 3 * 0.15 - 0.1, starts
+        # The log's times are those of writing: on a busy machine later than the ends.
+        assert max(starts) - min(starts) > 3 * 0.5 - 1, starts
 
 
 def _started_at(entry: dict[str, Any]) -> float:
@@ -208,6 +207,9 @@ def test_the_environment_of_http_clients_changes_nothing(
     assert request.header("Cookie") is None
 
 
+FEW_FILES = ("prlimit", "--nofile=24")
+
+
 def test_no_file_descriptors_left_is_local_and_nobody_is_gone(
     nameserver: Nameserver, tmp_path: Path
 ) -> None:
@@ -217,8 +219,7 @@ def test_no_file_descriptors_left_is_local_and_nobody_is_gone(
         for address in pods.addresses:
             pods[address].script(reply(after=gate), reply())
         wide = config(pods.port, "  concurrency: 40\n")
-        with Worker(tmp_path, wide, nameserver=nameserver) as worker:
-            resource.prlimit(worker.process.pid, resource.RLIMIT_NOFILE, (24, 24))
+        with Worker(tmp_path, wide, nameserver=nameserver, prefix=FEW_FILES) as worker:
             worker.wait_for_event("call.failed")
             gate.open()
             finished = worker.finish()

@@ -17,7 +17,7 @@ from tests.process.test_dns import IMPATIENT, config, unanswered, url
 TOKEN = "  auth: {bearer: {env: TOKEN}}\n"
 SECRET = {"TOKEN": "s3cret"}
 OUTSIDE = "web.corp.example.com"
-QUICK = "ndots:5 timeout:1 attempts:2"
+QUICK = "ndots:5 timeout:1 attempts:3"
 
 
 def check_nobody_called(pods: Pods, count: int = 3) -> None:
@@ -157,7 +157,8 @@ def test_an_address_that_is_not_shown_to_be_a_pods_is_not_called(
     be_ordinary(nameserver, address)
     for rdtype in ("PTR", "SRV"):
         nameserver.fault(broken, rdtype=rdtype)
-    finished = run(config(three_pods.port, IMPATIENT), options="ndots:5 timeout:1 attempts:1")
+    options = QUICK if broken == "silence" else "ndots:5"
+    finished = run(config(three_pods.port, IMPATIENT), options=options)
     found = {
         "servfail": f"{nameserver} answered SERVFAIL",
         "silence": f"{nameserver} did not answer in time",
@@ -230,7 +231,7 @@ def test_a_headless_service_with_one_pod(
         nameserver.shows_pods = False
         nameserver.set(WEB, *pods.addresses)
         tell(nameserver, pods.addresses[0])
-        finished = run(config(pods.port), options="ndots:5 timeout:1 attempts:1")
+        finished = run(config(pods.port), options=QUICK)
         check_log(finished, url(pods), reached(pods.endpoints))
         assert list(pods.requests.values()) == [1]
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import getpass
 import os
-import random
 import shutil
-import socket
 import subprocess
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,10 +15,8 @@ import dns.exception
 import dns.message
 import dns.query
 
-from tests.loopback.serving import HANG_SECONDS
+from tests.loopback.machine import ADDRESS, free_port, wait_for
 
-ADDRESS = "127.0.0.1"
-TICK_SECONDS = 0.05
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"  # where Debian has them
 
 
@@ -41,7 +36,7 @@ class DnsServer:
 
     def __init__(self, directory: Path, files: Mapping[str, str]) -> None:
         """Writes the files into a directory of its own."""
-        self.port = _free_port()
+        self.port = free_port()
         self.directory = directory / f"{type(self).__name__.lower()}-{self.port}"
         self.directory.mkdir()
         for name, text in files.items():
@@ -158,25 +153,3 @@ class Unbound(DnsServer):
 
     def command(self) -> Sequence[str]:
         return ["unbound", "-d", "-c", "unbound.conf"]
-
-
-def wait_for(what: str, holds: Callable[[], bool]) -> None:
-    """Waits until it holds. These servers tell of nothing: they have to be asked."""
-    end = time.monotonic() + HANG_SECONDS
-    while not holds():
-        assert time.monotonic() < end, f"{what}: not within {HANG_SECONDS:g} s"
-        time.sleep(TICK_SECONDS)
-
-
-def _free_port() -> int:
-    """A port that is free for both UDP and TCP. None of those that the system gives away itself."""
-    while True:
-        port = random.randrange(10_000, 32_000)
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                tcp.bind((ADDRESS, port))
-                udp.bind((ADDRESS, port))
-            except OSError:
-                continue
-            return port

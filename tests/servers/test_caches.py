@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.loopback.machine import wait_for
 from tests.loopback.nameserver import Nameserver
 from tests.loopback.pods import Pods
 from tests.loopback.program import Finished
 from tests.servers.conftest import WEB, Run, config
-from tests.servers.programs import CoreDNS, Dnsmasq, DnsServer, Unbound, wait_for
+from tests.servers.programs import CoreDNS, Dnsmasq, DnsServer, Unbound
 
 SERVE_STALE = "cache 3600 {\n    serve_stale 1h immediate\n  }"
 KEEPTTL = "cache 3600 {\n    keepttl\n  }"

@@ -289,7 +289,7 @@ def test_one_nxdomain_of_a_second_nameserver_takes_no_call_from_a_pod(
     with Nameserver() as first, serve(tmp_path, []) as second:
         first.set(WEB, *three_pods.addresses)
         servers = [text for each in (first, second) for text in ("--nameserver", str(each))]
-        options = "ndots:5 timeout:1 attempts:1"
+        options = "ndots:5 timeout:1 attempts:5"
         text = config(three_pods.port, "  settle: 15s\n  backoff: {initial: 100ms}\n")
         with Worker(tmp_path, text, *servers, options=options) as worker:
             worker.wait_for_event("call.succeeded", 2)

@@ -38,7 +38,7 @@ def test_every_pod_is_called_once_a_turn_and_one_that_hangs_is_missed(tmp_path: 
     with socket.create_server((str(FIRST_ADDRESS), 0)) as free:
         port = free.getsockname()[1]
     with SlowPods(20, 0.001, hang_every=10, port=port) as pods, Dns(services(20)) as dns:
-        command = worker(tmp_path, dns.port, 20, port, 4, more="  timeout: 500ms\n")
+        command = worker(tmp_path, dns.port, 20, port, 4, more="  timeout: 3s\n")
         allowed = replace(command, exit_codes=(3,))
         (series,) = take_turns([allowed], 1, tmp_path / "log", lambda: pods.window(18))
     assert len(series.wall_seconds) == len(series.cpu_seconds) == len(series.window_seconds) == 1

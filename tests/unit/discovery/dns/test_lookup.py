@@ -25,7 +25,7 @@ def lookup(
     chosen: bool = False,
 ) -> Lookup:
     server = Server(address or nameserver.address, nameserver.port)
-    conf = ResolvConf((server,), search, ndots=5, timeout_seconds=1, attempts=1, chosen=chosen)
+    conf = ResolvConf((server,), search, ndots=5, timeout_seconds=5, attempts=1, chosen=chosen)
     return Lookup(host, 8080, "auto", conf)
 
 

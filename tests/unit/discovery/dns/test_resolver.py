@@ -23,7 +23,7 @@ def server_of(nameserver: Nameserver) -> Server:
 
 def resolver(*servers: Server, rotate: bool = False, use_tcp: bool = False) -> Resolver:
     return Resolver(
-        ResolvConf(servers, timeout_seconds=1, attempts=1, rotate=rotate, use_tcp=use_tcp)
+        ResolvConf(servers, timeout_seconds=5, attempts=1, rotate=rotate, use_tcp=use_tcp)
     )
 
 

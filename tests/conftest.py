@@ -17,14 +17,29 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import hypothesis
 import pytest
 
+from tests import second_look
+from tests.cluster import kubernetes
 from tests.container import daemon
 from tests.servers import programs
 
 TESTS = Path(__file__).parent
 
 pytest.register_assert_rewrite("tests.process.logbook")  # so that it shows what differs
+
+# The same examples each time, and as slowly as a busy machine needs them: what fails is a fault.
+# `make simulate` looks for new ones.
+hypothesis.settings.register_profile(
+    "tests",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("tests")
 
 
 def _answers(*command: str) -> str | None:
@@ -73,27 +88,47 @@ def _lacks_alerting() -> str | None:
 class Suite(NamedTuple):
     """A folder of tests. `seconds`: about how long it takes by itself on two processors.
 
-    `shared`: its tests use one server or folder, so that one worker runs them all, in their order.
-    `needs` says what the machine lacks, or None.
+    `shares`: its tests use one server or folder, so that one worker runs all files of a share, in
+    their order; a file that no share names is in the first. `needs` says what the machine lacks, or
+    None.
     """
 
     seconds: int
     waits: bool = False  # most of the time, so that more workers than processors help
-    shared: bool = False
+    shares: tuple[frozenset[str], ...] = ()
     needs: Callable[[], str | None] | None = None
+
+    @property
+    def shared(self) -> bool:
+        return bool(self.shares)
 
     def lack(self) -> str | None:
         return self.needs() if self.needs else None
 
+    def share_of(self, file: str) -> int:
+        """The number of the share that the file is in."""
+        return next((n for n, files in enumerate(self.shares) if file in files), 0)
+
+
+ALL: frozenset[str] = frozenset()  # the one share of a suite
+
 
 # In the order in which they begin: the longest first, so that none is left over for the end.
 SUITES = {
-    "cluster": Suite(240, waits=True, shared=True, needs=_lacks_cluster),
-    "alerting": Suite(90, waits=True, shared=True, needs=_lacks_alerting),
+    "cluster": Suite(
+        270,
+        waits=True,
+        shares=(
+            ALL,
+            frozenset({"test_deadline.py", "test_docs.py", "test_example.py", "test_failures.py"}),
+        ),
+        needs=_lacks_cluster,
+    ),
+    "alerting": Suite(90, waits=True, shares=(ALL,), needs=_lacks_alerting),
     "container": Suite(300, waits=True, needs=lambda: _answers("docker", "version")),
     "process": Suite(130, waits=True),
     "servers": Suite(40, waits=True, needs=programs.lack),
-    "docs": Suite(40, waits=True, shared=True, needs=_lacks_tools),
+    "docs": Suite(40, waits=True, shares=(ALL,), needs=_lacks_tools),
     "simulation": Suite(50),
     "manifests": Suite(15, needs=lambda: _answers("kubectl", "kustomize", "--help")),
     "unit": Suite(15),
@@ -123,11 +158,33 @@ def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
+def _is_first_process(config: pytest.Config) -> bool:
+    """Whether this process answers for the whole run: no worker, and no second look."""
+    return not _is_worker(config) and second_look.PASSED_FILE not in os.environ
+
+
+def _runs(suite: str, config: pytest.Config) -> bool:
+    return suite in {*_asked(config)} - {*config.stash.get(LACKS, {})}
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--shuffle", metavar="SEED", help="run the tests in a random order")
+    parser.addoption(
+        "--half",
+        type=int,
+        choices=(0, 1),
+        help="run every second test of the process suite: the first and so on, or the second",
+    )
 
 
-def pytest_configure() -> None:
+def _selection(nodeid: str) -> str:
+    """What has to run so that this test does: of a shared suite its file."""
+    return nodeid.partition("::")[0] if SUITES[_suite_of(nodeid)].shared else nodeid
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not _is_worker(config):
+        config.pluginmanager.register(second_look.SecondLook(_selection))
     possible = [name for name, suite in SUITES.items() if suite.needs]
     unknown = _required() - {*possible}
     if unknown:
@@ -138,11 +195,11 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """For `--numprocesses auto`. One worker for each suite that only one can run comes on top."""
+    """For `--numprocesses auto`. One worker for each share of a suite comes on top."""
     suites = [SUITES[name] for name in _asked(config)]
     processors = len(os.sched_getaffinity(0))
     usual = processors * 2 if any(suite.waits for suite in suites) else processors
-    return usual + sum(suite.shared for suite in suites)
+    return usual + sum(len(suite.shares) for suite in suites)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -152,6 +209,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     else:
         lacks = {name: lack for name in _asked(config) if (lack := SUITES[name].lack())}
     config.stash[LACKS] = lacks
+    if _is_first_process(config) and _runs("container", config):
+        daemon.remove_left_over()
+    if _is_first_process(config) and _runs("cluster", config):
+        kubernetes.remove_left_over()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -174,6 +235,11 @@ def _suite(item: pytest.Item) -> str:
     return item.path.relative_to(TESTS).parts[0]
 
 
+def _is_alone(item: pytest.Item) -> bool:
+    """Whether no other test of its suite may run beside it: it comes last. The suite sees to it."""
+    return getattr(item.getparent(pytest.Module).obj, "ALONE", False)  # type: ignore[union-attr]
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if seed := config.getoption("shuffle"):
         places: defaultdict[object, float] = defaultdict(random.Random(seed).random)
@@ -181,20 +247,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda i: places[i.path if SUITES[_suite(i)].shared else i.nodeid])
     else:
         order = list(SUITES)
-        items.sort(key=lambda item: order.index(_suite(item)))
+        items.sort(key=lambda item: (order.index(_suite(item)), _is_alone(item)))
+    if (half := config.getoption("half")) is not None:
+        process = [item for item in items if _suite(item) == "process"]
+        left_out = {*process[1 - half :: 2]}
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """Deals out the tests in their order, one by one, but a shared suite as a whole."""
+    """Deals out the tests in their order, one by one, but each share of a suite as a whole."""
     if config.getoption("dist") != "load":
         return None
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
         def _split_scope(self, nodeid: str) -> str:
-            suite = _suite_of(nodeid)
-            return suite if SUITES[suite].shared else nodeid
+            name = _suite_of(nodeid)
+            suite = SUITES[name]
+            file = nodeid.partition("::")[0].rpartition("/")[2]
+            return f"{name} {suite.share_of(file)}" if suite.shared else nodeid
 
     config.option.loadscopereorder = False
     return Scheduling(config, log)
@@ -209,10 +282,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"the {suite} suite: {lack}")
 
 
-@pytest.hookimpl(trylast=True)  # when the workers have ended
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    config = session.config
-    if not _is_worker(config) and "container" in {*_asked(config)} - {*config.stash[LACKS]}:
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """When the workers have ended, and the second look has."""
+    if _is_first_process(config) and _runs("container", config):
         daemon.remove_all()
 
 

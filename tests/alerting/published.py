@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 NODE = Path(__file__).parent / "node"
+TRIES = 3  # to reach the registry
 
 
 @functools.cache
@@ -28,9 +29,9 @@ def modules() -> Path:
         fresh = Path(tempfile.mkdtemp(dir=folder.parent))
         for name in ("package.json", "package-lock.json"):
             shutil.copy(NODE / name, fresh)
-        run(
-            "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", folder=fresh
-        ).check_returncode()
+        install = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+        tries = (run(*install, folder=fresh).returncode for _ in range(TRIES))
+        assert 0 in tries, f"{' '.join(install)} failed {TRIES} times"
         fresh.rename(folder)
     return folder
 

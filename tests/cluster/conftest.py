@@ -4,8 +4,11 @@ as they have the example's python:3.13-slim.
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +16,17 @@ import pytest
 from tests.cluster.example import Example
 
 Examples = Callable[..., Example]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def beside_others(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keeps what changes the whole cluster, a module with ALONE, apart from all other modules, and
+    from those of another run.
+    """
+    kind = fcntl.LOCK_EX if getattr(request.module, "ALONE", False) else fcntl.LOCK_SH
+    with Path(os.environ["KUBECONFIG"].partition(os.pathsep)[0]).open() as file:
+        fcntl.flock(file, kind)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,14 @@ from typing import Any, Self
 import yaml
 
 from tests import overlays
-from tests.cluster.kubernetes import HANG_SECONDS, Watch, condition, container_state, kubectl
+from tests.cluster.kubernetes import (
+    HANG_SECONDS,
+    Watch,
+    condition,
+    container_state,
+    kubectl,
+    label_namespace,
+)
 from tests.loopback.program import Entry, Finished
 from tests.overlays import Object, find
 
@@ -122,6 +129,7 @@ class Example:
         with ExitStack() as stack:
             stack.callback(kubectl, "delete", "namespace", self.namespace, "--wait=false")
             self.apply(*overlays.render(self.overlay()))
+            label_namespace(self.namespace)
             self.pods = stack.enter_context(Watch("pods", self.namespace))
             self.jobs = stack.enter_context(Watch("jobs", self.namespace))
             self.kubectl("rollout", "status", "deployment/web-server", "--timeout=120s")

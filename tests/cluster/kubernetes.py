@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
+from tests import owner
 from tests.overlays import Object
 
 HANG_SECONDS = 180
@@ -26,6 +27,19 @@ def kubectl(*arguments: str, stdin: str | None = None) -> str:
     )
     assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
     return done.stdout
+
+
+def label_namespace(name: str) -> None:
+    """So that the next run removes it, should this one be killed."""
+    kubectl("label", "namespace", name, f"{owner.LABEL}={owner.RUN}")
+
+
+def remove_left_over() -> None:
+    """Removes the namespaces of runs that were killed."""
+    found = json.loads(kubectl("get", "namespaces", f"--selector={owner.LABEL}", "--output=json"))
+    for namespace in found["items"]:
+        if owner.is_left_over(namespace["metadata"]["labels"][owner.LABEL]):
+            kubectl("delete", "namespace", namespace["metadata"]["name"], "--wait=false")
 
 
 def condition(found: Object, kind: str) -> Any:

@@ -11,6 +11,7 @@ import pytest
 from tests.cluster.conftest import Examples
 from tests.cluster.kubernetes import kubectl
 
+ALONE = True  # all pods of the cluster ask this DNS
 IN_KUBE_SYSTEM = ("--namespace", "kube-system")
 CLEAR = "- {name: clear, url: 'http://web-server-headless:8080/clear-caches'}\n"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import owner
 from tests.docs import blocks, rules
 from tests.docs.blocks import ROOT, Block, Command
 
@@ -38,7 +39,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[
     name, _, tag = os.environ["IMAGE"].rpartition(":")
     # The web servers run with its Python: it is what the nodes are sure to have.
     images = [{"name": n, "newName": name, "newTag": tag} for n in ("pod-broadcast", "python")]
-    kustomization.write_text(yaml.safe_dump(overlay | {"images": images}))
+    labels = [*overlay.get("labels", []), {"pairs": {owner.LABEL: owner.RUN}}]
+    kustomization.write_text(yaml.safe_dump(overlay | {"images": images, "labels": labels}))
     shutil.copy(os.environ["KUBECONFIG"], folder / "kubeconfig")
     environment = dict(os.environ) | {"KUBECONFIG": str(folder / "kubeconfig")}
     subprocess.run(

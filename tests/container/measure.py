@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from tests import owner
 from tests.container import daemon, running
 from tests.container.daemon import LABEL, ROOT
 
@@ -46,7 +47,7 @@ def measure(pods: int, concurrency: int, *limits: str) -> dict[str, float]:
         )
         (directory / "resolv.conf").write_text("search default.svc.cluster.local\n")
         mounts = ["--volume", f"{directory}:/etc/pod-broadcast:ro"]
-        container = f"pod-broadcast-measure-{daemon.RUN}"
+        container = f"pod-broadcast-measure-{owner.RUN}"
         serve = ["docker", "run", "--rm", *LABEL, "--interactive", "--name", container]
         serve += ["--network", "none", "--volume", f"{ROOT}:/pod-broadcast:ro", suite]
         with subprocess.Popen(

@@ -1,7 +1,8 @@
-"""`make simulate`: as many runs as wanted, at random, on all processors, and what they came to.
+"""`make simulate`: as many runs as wanted, at random, on all processors, and what they came to;
+then a history for each broken rule of broken.py, which found.py stores.
 
 `python -m tests.simulation.explore [HISTORIES]`; a run that breaks the promise is shrunk,
-printed, and makes the exit code 1.
+printed, and makes the exit code 1, and so does a broken rule that none shows.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from concurrent.futures import ProcessPoolExecutor
 
 from hypothesis import HealthCheck, given, settings
 
+from tests.simulation import stored
+from tests.simulation.broken import BROKEN, search
 from tests.simulation.cluster import Scenario
 from tests.simulation.test_promise import check, run, scenarios
 
@@ -50,8 +53,30 @@ def explore(count: int) -> dict[str, Counter[str]]:
     return seen
 
 
-def main() -> None:
+def main() -> int:
+    """0 unless the promise was broken, or a broken rule was not noticed."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    if count:
+        explore_on_all_processors(count)
+    return search_on_all_processors()
+
+
+def search_on_all_processors() -> int:
+    """0 if each broken rule was noticed."""
+    began_at = time.monotonic()
+    with ProcessPoolExecutor() as pool:
+        histories = dict(zip(BROKEN, pool.map(search, BROKEN), strict=True))
+    missed = [name for name, history in histories.items() if history is None]
+    stored.write({name: history for name, history in histories.items() if history})
+    seconds = time.monotonic() - began_at
+    noticed = len(histories) - len(missed)
+    print(f"{noticed} of {len(histories)} broken rules noticed, in {seconds:.0f} s")
+    for name in missed:
+        print(f"the simulation did not notice: {name}")
+    return int(bool(missed))
+
+
+def explore_on_all_processors(count: int) -> None:
     began_at = time.monotonic()
     processors = len(os.sched_getaffinity(0))
     shares = [count * (n + 1) // processors - count * n // processors for n in range(processors)]
@@ -70,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,10 +9,12 @@
 # make simulate      100,000 histories of a simulated cluster (HISTORIES=n for another number)
 # make coverage      run the tests, and show which lines and branches of worker/ they reach
 # make generated     write docs/configuration.md, docs/events.* and config/schema.json from their tables
-# make requirements  pin the dependencies of pyproject.toml again
+# make requirements  pin the dependencies of pyproject.toml (ARGS='--upgrade-package NAME' raises one)
+#
+# PYTHON=python3.13 runs any of them with that Python, in an environment of its own.
 
 PYTHON ?= python3
-VENV := .venv
+VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 ARGS ?=
 WORKERS ?= auto
@@ -87,14 +89,20 @@ $(VENV)-bench/ready: requirements-bench.txt | $(BIN)/python
 	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-COMPILE := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --custom-compile-command "make requirements"
+# What is pinned stays as it is, unless ARGS say otherwise.
+COMPILE := $(VENV)-uv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --custom-compile-command "make requirements" $(ARGS)
 
-requirements:
+$(VENV)-uv/ready: | $(BIN)/python
+	$(BIN)/python -m venv $(VENV)-uv
+	$(VENV)-uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@touch $@
+
+requirements: $(VENV)-uv/ready
 	$(COMPILE) --output-file requirements.txt
 	$(COMPILE) --extra console --constraint requirements.txt --output-file requirements-console.txt
 	$(COMPILE) --extra console --group dev --constraint requirements-console.txt --output-file requirements-dev.txt
 	$(COMPILE) --group bench --constraint requirements.txt --output-file requirements-bench.txt
 
 clean:
-	rm -rf $(VENV) $(VENV)-bench build *.egg-info
+	rm -rf .venv .venv-* build *.egg-info

@@ -10,7 +10,7 @@ import coverage
 import pytest
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def unmeasured() -> Iterator[None]:
     measuring = coverage.Coverage.current()
     if measuring is None:

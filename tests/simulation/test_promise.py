@@ -381,16 +381,18 @@ SETTINGS = settings(
     deadline=None,
     derandomize=True,
     database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example],
+    suppress_health_check=list(HealthCheck),
 )
 
 
+@pytest.mark.usefixtures("unmeasured")
 @settings(SETTINGS, max_examples=2000)
 @given(scenarios())
 def test_the_promise_holds_in_every_history(scenario: Scenario) -> None:
     check(*run(scenario))
 
 
+@pytest.mark.usefixtures("unmeasured")
 @settings(SETTINGS, max_examples=1000)
 @given(scenarios(most=4))
 def test_the_promise_holds_for_broadcasts_that_overlap(scenario: Scenario) -> None:

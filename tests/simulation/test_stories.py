@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -117,7 +118,7 @@ class Cluster(RuleBasedStateMachine):
         life.append(replace(life[-1], at=self.now, **changes))  # type: ignore[arg-type]
 
 
-TestStories = Cluster.TestCase
+TestStories = pytest.mark.usefixtures("unmeasured")(Cluster.TestCase)
 TestStories.settings = settings(
     max_examples=400,
     stateful_step_count=25,

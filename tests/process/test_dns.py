@@ -362,6 +362,7 @@ def test_an_outcome_that_no_newer_answer_confirms_says_so(
     assert list(three_pods.requests.values()) == [1, 1, 1]
 
 
+PATIENT = "ndots:5 timeout:30"  # the nameserver of the tests takes a while for so many records
 MANY = [f"127.67.{number // 250}.{number % 250 + 1}" for number in range(4200)]
 
 
@@ -369,7 +370,7 @@ def test_4000_a_records_are_all_called(run: Run, nameserver: Nameserver) -> None
     endpoints = [f"{address}:1" for address in MANY[:4000]]  # where nobody listens
     nameserver.set(WEB, *MANY[:4000])
     more = "  settle: 0s\n  attempts: 1\n  concurrency: 64\n"
-    finished = run(config(1, more))
+    finished = run(config(1, more), options=PATIENT)
     refused = "connect_refused"
     check_log(
         finished,
@@ -390,7 +391,7 @@ def test_more_a_records_than_fit_are_an_error_and_nobody_is_called(
     run: Run, nameserver: Nameserver, three_pods: Pods
 ) -> None:
     nameserver.set(WEB, *three_pods.addresses, *MANY)
-    finished = run(config(three_pods.port, IMPATIENT))
+    finished = run(config(three_pods.port, IMPATIENT), options=PATIENT)
     message = TRUNCATED.format(nameserver)
     happened = unanswered(finished, "dns_truncated", message)
     check_log(finished, url(three_pods), happened, reason="dns_truncated", confirmed=False)

@@ -89,8 +89,10 @@ class Server:
         with self.changed:
             self.changed.notify_all()
 
-    def wait_for(self, what: str, predicate: Callable[[], bool]) -> None:
+    def wait_for(
+        self, what: str, predicate: Callable[[], bool], seconds: float = HANG_SECONDS
+    ) -> None:
         """Waits until the predicate holds, which is tried whenever something has happened."""
         with self.changed:
-            if not self.changed.wait_for(predicate, HANG_SECONDS):
-                raise AssertionError(f"{what}: not within {HANG_SECONDS:g} s")
+            if not self.changed.wait_for(predicate, seconds):
+                raise AssertionError(f"{what}: not within {seconds:g} s")

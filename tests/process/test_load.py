@@ -50,6 +50,7 @@ def test_4000_pods_of_which_some_hang_and_a_tenth_answer_503(tmp_path: Path) -> 
             nameserver.wait_for(
                 "the second broadcast's question",
                 lambda: nameserver.asked("second.default.svc.cluster.local") > 0,
+                seconds=300,  # the deadline of the first
             )
             process = Path("/proc", str(worker.process.pid))
             # The main thread, one for signals, those of the pool, one that asks DNS, and one that

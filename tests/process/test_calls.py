@@ -157,6 +157,20 @@ def test_an_answer_before_the_whole_request_is_read_counts(
     check_log(finished, url(pod), reached(pod.endpoints))
 
 
+def test_a_pod_that_thinks_after_it_has_read_a_long_request(
+    nameserver: Nameserver, pod: Pods, tmp_path: Path
+) -> None:
+    """The worker has waited for room to send, and waits for the answer then."""
+    (tmp_path / "body").write_bytes(b"x" * 12_000_000)
+    gate = pod.gate()
+    pod[0].script(reply(after=gate))
+    text = config(pod.port, "  body_file: body\n")
+    with Worker(tmp_path, text, nameserver=nameserver) as worker:
+        pod.wait_for("the whole request", lambda: bool(pod[0].requests))
+        gate.open()
+        check_log(worker.finish(), url(pod), reached(pod.endpoints))
+
+
 async def answer_early(exchange: Exchange) -> None:
     """Answers after the first bytes, and reads the others."""
     await exchange.reader.read(10)

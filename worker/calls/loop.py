@@ -91,11 +91,25 @@ class Loop:
             self._post([Ended(number, error)])
 
     def _go_on(self, seconds: float) -> bool:
-        """Waits so long at most, then lets go on whose socket is ready, then whose time is up.
+        """Waits so long at most. Calls whose socket is ready go on; calls whose time is up end.
 
         Returns whether anything was ready, an order included.
         """
-        ready = self._poll.poll(max(seconds, 0.0) if seconds < math.inf else None)
+        ready = self._look(seconds)
+        now = time.monotonic()
+        if now >= self._next_ends_at:
+            # A pod that answered while this process was held up is not late. Whoever was stopped
+            # (SIGSTOP, a frozen cgroup) wakes with its time up, before it has seen what arrived.
+            ready = self._look(0.0) or ready
+            self._throw(TimeoutError, lambda flying: flying.wait.ends_at <= now)
+            ends = (flying.wait.ends_at for flying in self._waiting.values())
+            self._next_ends_at = min(ends, default=math.inf)
+        return ready
+
+    def _look(self, seconds: float) -> bool:
+        """Waits so long at most, and lets calls go on whose socket is ready."""
+        timeout = max(seconds, 0.0) if seconds < math.inf else None
+        ready = self._poll.poll(timeout, len(self._waiting) + 1)
         self._asleep = False
         for fileno, _ in ready:
             if fileno == self._wakeup:
@@ -103,12 +117,6 @@ class Loop:
             else:
                 number, call, wait = self._waiting.pop(fileno)
                 self._resume(number, call, wait)
-        # Only now: a pod that answered while this process was held up is not late.
-        now = time.monotonic()
-        if now >= self._next_ends_at:
-            self._throw(TimeoutError, lambda flying: flying.wait.ends_at <= now)
-            ends = (flying.wait.ends_at for flying in self._waiting.values())
-            self._next_ends_at = min(ends, default=math.inf)
         return bool(ready)
 
     def _cut(self, number: int, error_type: CallError) -> None:

@@ -24,6 +24,7 @@ from worker.discovery.dns.addresses import fault_of
 from worker.discovery.dns.lookup import Lookup
 from worker.discovery.dns.resolvconf import Nameserver as Server
 from worker.discovery.dns.resolvconf import ResolvConf, candidates, parse
+from worker.discovery.dns.resolver import Resolver
 from worker.model import Answer, Broadcast, Endpoint, ResolutionFailure
 
 DNS_SECONDS = 0.1
@@ -125,7 +126,7 @@ def test_a_mangled_dns_answer(
         attempts=1,
     )
     ends_at = time.monotonic() + DNS_SECONDS
-    result = Lookup("web.example.", 8080, "ipv4", conf).ask(ends_at)
+    result = Lookup("web.example.", 8080, "ipv4", conf, Resolver(conf)).ask(ends_at)
     assert isinstance(result, (Answer, ResolutionFailure))
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 import types
 from collections.abc import Generator
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import pytest
 
@@ -21,6 +21,97 @@ from worker.calls.loop import Ended, Loop
 from worker.model import Broadcast, CallResult, Endpoint
 
 RESULT = CallResult(Endpoint("127.0.0.1", 80), "", 0.0)
+LATE = CallResult(Endpoint("127.0.0.1", 80), "", 0.0, error_type="timeout")
+CUT = CallResult(Endpoint("127.0.0.1", 80), "", 0.0, error_type="cancelled")
+
+
+class Pipe:
+    """What a call of a test waits for: bytes that the test writes."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe()
+
+    def arrive(self) -> None:
+        """Makes it ready; the call that waits then closes it."""
+        os.write(self._writer, b"x")
+        os.close(self._writer)
+
+    @types.coroutine
+    def _wait(self, seconds: float) -> Generator[Wait, None, None]:
+        yield Wait(self._reader, select.EPOLLIN, time.monotonic() + seconds)
+
+    async def call(self, seconds: float = HANG_SECONDS) -> CallResult:
+        """Waits for so long at most. RESULT, LATE or CUT."""
+        try:
+            await self._wait(seconds)
+        except TimeoutError:
+            return LATE
+        except Cut:
+            return CUT
+        finally:
+            os.close(self._reader)
+        return RESULT
+
+
+class Busy:
+    """A call that keeps the loop's thread busy from `begun` until it may go on."""
+
+    def __init__(self) -> None:
+        self.begun, self.may_go_on = threading.Event(), threading.Event()
+
+    async def call(self) -> CallResult:
+        self.begun.set()
+        self.may_go_on.wait(HANG_SECONDS)
+        return RESULT
+
+
+def test_what_is_ready_goes_on_before_anybodys_time_is_up() -> None:
+    arrived: SimpleQueue[list[Ended]] = SimpleQueue()
+    loop, pipe, late, busy = Loop(arrived.put), Pipe(), Pipe(), Busy()
+    loop.start(1, [pipe.call(seconds=0.01), late.call(seconds=0.01)])
+    loop.start(2, [busy.call()])
+    assert busy.begun.wait(HANG_SECONDS)
+    pipe.arrive()
+    late_at = time.monotonic() + 0.02
+    while time.monotonic() < late_at:
+        pass
+    busy.may_go_on.set()
+    ended = [*arrived.get(timeout=HANG_SECONDS), *arrived.get(timeout=HANG_SECONDS)]
+    assert ended == [Ended(2, RESULT), Ended(1, RESULT), Ended(1, LATE)]
+
+
+def test_a_cut_of_one_broadcast_leaves_the_calls_of_others() -> None:
+    arrived: SimpleQueue[list[Ended]] = SimpleQueue()
+    loop, one, other = Loop(arrived.put), Pipe(), Pipe()
+    loop.start(1, [one.call()])
+    loop.start(2, [other.call()])
+    loop.cut(1, "cancelled")
+    assert arrived.get(timeout=HANG_SECONDS) == [Ended(1, CUT)]
+    assert loop.in_flight == 1
+    other.arrive()
+    assert arrived.get(timeout=HANG_SECONDS) == [Ended(2, RESULT)]
+
+
+class CountingLoop(Loop):
+    """One that counts how often it wakes."""
+
+    wakes = 0
+
+    def _go_on(self, seconds: float) -> bool:
+        self.wakes += 1
+        return super()._go_on(seconds)
+
+
+def test_when_the_time_of_one_call_is_up_the_loop_sleeps_again() -> None:
+    arrived: SimpleQueue[list[Ended]] = SimpleQueue()
+    loop, short, long = CountingLoop(arrived.put), Pipe(), Pipe()
+    loop.start(1, [short.call(seconds=0.01), long.call()])
+    assert arrived.get(timeout=HANG_SECONDS) == [Ended(1, LATE)]
+    with pytest.raises(Empty):
+        arrived.get(timeout=0.2)
+    assert loop.wakes < 20
+    long.arrive()
+    assert arrived.get(timeout=HANG_SECONDS) == [Ended(1, RESULT)]
 
 
 @pytest.mark.parametrize("cut", [False, True])
@@ -58,31 +149,14 @@ def test_a_bug_in_a_call_is_what_it_came_to_and_others_go_on(cut: bool) -> None:
 def test_what_has_arrived_before_a_cut_is_read_first() -> None:
     """The loop's thread is busy while a response arrives and its broadcast is cut."""
     arrived: SimpleQueue[list[Ended]] = SimpleQueue()
-    loop, busy, go_on = Loop(arrived.put), threading.Event(), threading.Event()
-    reader, writer = os.pipe()
-
-    @types.coroutine
-    def wait() -> Generator[Wait, None, None]:
-        yield Wait(reader, select.EPOLLIN, time.monotonic() + HANG_SECONDS)
-
-    async def answered() -> CallResult:
-        await wait()
-        os.close(reader)  # as a call closes its socket
-        return RESULT
-
-    async def keep_busy() -> CallResult:
-        busy.set()
-        go_on.wait(HANG_SECONDS)
-        return RESULT
-
-    loop.start(7, [answered()])
-    loop.start(8, [keep_busy()])
-    assert busy.wait(HANG_SECONDS)
-    os.write(writer, b"x")
+    loop, pipe, busy = Loop(arrived.put), Pipe(), Busy()
+    loop.start(7, [pipe.call()])
+    loop.start(8, [busy.call()])
+    assert busy.begun.wait(HANG_SECONDS)
+    pipe.arrive()
     loop.cut(7, "cancelled")
-    go_on.set()
+    busy.may_go_on.set()
     assert arrived.get(timeout=HANG_SECONDS) == [Ended(8, RESULT), Ended(7, RESULT)]
-    os.close(writer)
 
 
 class BrokenLoop(Loop):

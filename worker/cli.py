@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from worker.commands import check, plan, schema
 from worker.commands.run import Run, log_usage_error, stack
 from worker.config.errors import ConfigInvalid
-from worker.options import Options, UsageError, parse
+from worker.options import Options, UsageError, command_wanted, parse
 from worker.report import outcome as report
 from worker.stop import Stop, Stopped
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], stop: Stop) -
         options = parse(arguments, environment)
     except UsageError as error:
         print(f"python -m worker: {error}\nTry python -m worker --help", file=sys.stderr)  # noqa: T201
-        if NO_RUN.keys().isdisjoint(arguments):
+        if command_wanted(arguments) not in NO_RUN:
             log_usage_error(str(error), arguments, environment, stop)
         return report.EXIT_USAGE
     try:
@@ -33,8 +33,8 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], stop: Stop) -
     except ConfigInvalid as invalid:
         _print_errors(options, invalid)
         return report.EXIT_USAGE
-    except Stopped:
-        return report.EXIT_SIGNAL_BASE + stop.signals[0]
+    except Stopped as stopped:
+        return report.EXIT_SIGNAL_BASE + stopped.number
     except Exception as error:  # noqa: BLE001 - the boundary; of a run, for what cannot be logged
         # Its message may hold a secret; its type and stack do not.
         print(f"this is a bug: {type(error).__name__}\n{stack(error)}", file=sys.stderr)  # noqa: T201

@@ -189,6 +189,14 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
     )
 
 
+def command_wanted(arguments: Sequence[str]) -> str:
+    """The command, as far as it can be told where `parse` has raised UsageError."""
+    try:
+        return str(vars(_parser().parse_known_args(arguments)[0])["command"])
+    except UsageError:
+        return arguments[0]
+
+
 def log_format_wanted(arguments: Sequence[str], environment: Mapping[str, str]) -> LogFormat | None:
     """What can be told of it where `parse` has raised UsageError: that too has a log line."""
     (option,) = (option for option in OPTIONS if option.flag == "--log-format")

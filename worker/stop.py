@@ -10,19 +10,32 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+T = TypeVar("T")
+
 
 class Stopped(Exception):
-    """A stop signal ended a command that calls nobody."""
+    """A stop signal came before anybody was called."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class StopSignal(NamedTuple):
     """One signal, as it arrives in the mailbox."""
 
     number: int
+
+
+class Done(NamedTuple):
+    """What a blocking function returned, or raised."""
+
+    value: Any
+    error: Exception | None
 
 
 class Stop:
@@ -46,6 +59,26 @@ class Stop:
             number = signal.sigwait(STOP_SIGNALS)
             self.signals.append(number)
             self.mailbox.put([StopSignal(number)])
+
+    def outwait(self, blocking: Callable[[], T]) -> T:
+        """What the function returns or raises, which may block for ever: it has its own thread.
+
+        Raises Stopped as soon as a stop signal comes. For the main thread, before any call.
+        """
+
+        def carry_out() -> None:
+            try:
+                self.mailbox.put([Done(blocking(), None)])
+            except Exception as error:  # noqa: BLE001 - it is raised again in the main thread
+                self.mailbox.put([Done(None, error)])
+
+        start_thread(carry_out)
+        (message,) = self.mailbox.get()
+        if isinstance(message, StopSignal):
+            raise Stopped(message.number)
+        if message.error:
+            raise message.error
+        return message.value  # type: ignore[no-any-return]
 
     @property
     def requested(self) -> bool:

@@ -10,10 +10,11 @@ from worker.commands import loading
 from worker.config.errors import ConfigInvalid
 from worker.discovery.dns.resolvconf import Nameserver, ResolvConf
 from worker.options import parse
+from worker.stop import Stop
 
 
 def read(*arguments: str, **environment: str) -> ResolvConf:
-    return loading.resolv_conf(parse(arguments, environment))
+    return loading.resolv_conf(parse(arguments, environment), Stop())
 
 
 @pytest.fixture

@@ -13,9 +13,12 @@ from worker.stop import Stop
 from worker.terminal.document import Document, masked, to_json, to_text
 
 
-def run(options: Options, environment: Mapping[str, str], _stop: Stop) -> int:
-    """Prints the document, as JSON or text. Returns the exit code. Raises ConfigInvalid."""
-    loaded = load(options, environment)
+def run(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
+    """Prints the document, as JSON or text. Returns the exit code.
+
+    Raises ConfigInvalid and Stopped.
+    """
+    loaded = load(options, environment, stop)
     checked = masked(document(loaded, options.deadline_seconds), Masker(loaded.secrets))
     if options.output == "json":
         print(to_json(checked))

@@ -12,22 +12,26 @@ from worker.discovery.dns.addresses import fault_of
 from worker.discovery.dns.resolvconf import ResolvConf, parse
 from worker.model import Config
 from worker.options import DEFAULT_RESOLV_CONF, Options
+from worker.stop import Stop
 
 
-def load(options: Options, environment: Mapping[str, str]) -> Config:
-    """The selected broadcasts of all files. Raises ConfigInvalid."""
-    loaded = load_files(options.config, environment)
+def load(options: Options, environment: Mapping[str, str], stop: Stop) -> Config:
+    """The selected broadcasts of all files. Raises ConfigInvalid.
+
+    A file may be a pipe that nobody writes, or lie on a mount that is dead: Stopped ends that, too.
+    """
+    loaded = stop.outwait(lambda: load_files(options.config, environment))
     return select(loaded, options.broadcast, options.tag, options.sources)
 
 
-def resolv_conf(options: Options) -> ResolvConf:
-    """Which nameservers to ask, and how. Raises ConfigInvalid if the file cannot be read.
+def resolv_conf(options: Options, stop: Stop) -> ResolvConf:
+    """Which nameservers to ask, and how. Raises ConfigInvalid if the file cannot be read, Stopped.
 
     As the C library has it, there need not be a file at the usual place.
     """
     path = options.resolv_conf
     try:
-        text = Path(path).read_text(errors="replace")
+        text = stop.outwait(lambda: Path(path).read_text(errors="replace"))
     except FileNotFoundError as error:
         if path != DEFAULT_RESOLV_CONF:
             raise _unreadable(path, error) from None

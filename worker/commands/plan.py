@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from worker.calls.request import prepare
 from worker.commands.check import tls
 from worker.commands.loading import load, resolv_conf
 from worker.discovery.dns.lookup import Lookup
 from worker.discovery.dns.resolvconf import ResolvConf
+from worker.discovery.dns.resolver import Resolver
 from worker.log.formats import printable
 from worker.log.masking import Masker
 from worker.model import Answer, Broadcast, BroadcastReport, Reason, ResolutionFailure
@@ -32,9 +34,8 @@ def run(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
     Returns the exit code: that of a run of which every call was acknowledged. Raises ConfigInvalid
     and Stopped.
     """
-    loaded = load(options, environment)
-    masker, conf = Masker(loaded.secrets), resolv_conf(options)
-    questions = Questions(stop.mailbox)
+    loaded = load(options, environment, stop)
+    masker, conf = Masker(loaded.secrets), resolv_conf(options, stop)
     file = options.resolv_conf
     warnings = masked(
         [{"file": file, "line": line, "message": text} for line, text in conf.warnings], masker
@@ -44,8 +45,8 @@ def run(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
             line = "{file}:{line}: {message}".format_map(warning)
             print(printable(line), file=sys.stderr)
     documents: list[Document] = []
-    for entry in loaded.broadcasts:
-        documents.append(masked(document(entry, ask(entry, conf, questions, stop)), masker))
+    for entry, answer in zip(loaded.broadcasts, ask(loaded.broadcasts, conf, stop), strict=True):
+        documents.append(masked(document(entry, answer), masker))
         if options.output == "text":
             print(to_text(documents[-1]))
     if options.output == "json":
@@ -54,19 +55,27 @@ def run(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
 
 
 def ask(
-    entry: Broadcast, conf: ResolvConf, questions: Questions, stop: Stop
-) -> Answer | ResolutionFailure:
-    """The answer of DNS, as a run would get its first one. Raises Stopped."""
-    lookup = Lookup(entry.host, entry.port, entry.ip_family, conf)
+    broadcasts: Sequence[Broadcast], conf: ResolvConf, stop: Stop
+) -> Iterator[Answer | ResolutionFailure]:
+    """The answers of DNS, as a run would get its first ones, in order. Raises Stopped.
+
+    The questions are asked side by side.
+    """
+    questions, resolver = Questions(stop.mailbox), Resolver(conf)
     ends_at = time.monotonic() + PLAN_SECONDS
-    questions.ask(0, lambda: lookup.ask(ends_at))
-    (message,) = stop.mailbox.get()
-    if isinstance(message, StopSignal):
-        raise Stopped
-    if isinstance(message.outcome, Exception):
-        raise message.outcome
-    answer: Answer | ResolutionFailure = message.outcome
-    return answer
+    for number, entry in enumerate(broadcasts):
+        lookup = Lookup(entry.host, entry.port, entry.ip_family, conf, resolver)
+        questions.ask(number, partial(lookup.ask, ends_at))
+    answers: dict[int, Answer | ResolutionFailure] = {}
+    for number in range(len(broadcasts)):
+        while number not in answers:
+            (message,) = stop.mailbox.get()
+            if isinstance(message, StopSignal):
+                raise Stopped(message.number)
+            if isinstance(message.outcome, Exception):
+                raise message.outcome
+            answers[message.number] = message.outcome
+        yield answers.pop(number)
 
 
 def document(entry: Broadcast, answer: Answer | ResolutionFailure) -> Document:

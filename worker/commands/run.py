@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from worker.calls.call import Caller
 from worker.commands.loading import load, resolv_conf
 from worker.config.errors import ConfigInvalid
 from worker.discovery.dns.lookup import Lookup
+from worker.discovery.dns.resolver import Resolver
 from worker.log.formats import LogFormat
 from worker.log.masking import Masker
 from worker.log.setup import LEVELS, Display, Log, configure, summary_line
@@ -23,7 +25,7 @@ from worker.options import Options, log_format_wanted
 from worker.report import outcome
 from worker.rounds.run import Rounds
 from worker.rounds.world import LiveWorld
-from worker.stop import Stop
+from worker.stop import Stop, Stopped
 
 STDOUT, STDERR = 1, 2
 # The downward API's: on every line, so that an alert needs no shipper's labels to say whose it is …
@@ -55,6 +57,8 @@ class Run:
             level, summary = outcome.run_level(run), outcome.summary(run)
         except ConfigInvalid as invalid:
             level, summary = "error", self._report_invalid(invalid)
+        except Stopped as stopped:
+            level, summary = "error", self._report_stopped(stopped)
         except Exception as error:  # noqa: BLE001 - the boundary: a bug becomes an exit code here
             level, summary = "error", self._report_crash(error)
         self._log.log(LEVELS[level], "run.finished", **summary)
@@ -79,10 +83,10 @@ class Run:
         return log.bind(run_id=self._run_id, **_given(LINE_FIELDS, self._environment))
 
     def _load(self) -> Config:
-        loaded = load(self._options, self._environment)
+        loaded = load(self._options, self._environment, self._stop)
         self._masker = Masker(loaded.secrets)
         self._log = self._configure()
-        self._conf = resolv_conf(self._options)
+        self._conf = resolv_conf(self._options, self._stop)
         return loaded
 
     def _broadcast_all(self, loaded: Config) -> RunReport:
@@ -114,7 +118,10 @@ class Run:
         return RunReport(reports, duration_seconds, self._rounds.stop_signal)
 
     def _world(self, loaded: Config) -> LiveWorld:
-        lookups = [Lookup(b.host, b.port, b.ip_family, self._conf).ask for b in loaded.broadcasts]
+        resolver = Resolver(self._conf)
+        lookups = [
+            Lookup(b.host, b.port, b.ip_family, self._conf, resolver).ask for b in loaded.broadcasts
+        ]
         callers = [self._caller(entry, loaded) for entry in loaded.broadcasts]
         return LiveWorld(lookups, callers, self._stop.mailbox)
 
@@ -135,6 +142,11 @@ class Run:
         first, *others = invalid.errors
         more = f" (and {len(others)} more)" if others else ""
         return self._failure(outcome.EXIT_USAGE, f"configuration: {first}{more}")
+
+    def _report_stopped(self, stopped: Stopped) -> dict[str, Any]:
+        self._log.warning("shutdown.requested", signal=signal.Signals(stopped.number).name)
+        exit_code = outcome.EXIT_SIGNAL_BASE + stopped.number
+        return self._failure(exit_code, "stopped before the configuration was read")
 
     def _report_crash(self, error: Exception) -> dict[str, Any]:
         error_type = type(error).__name__

@@ -31,11 +31,14 @@ NO_SUFFIX = "resolv.conf has no search suffix svc.ZONE, as a pod's has"
 class Lookup:
     """Resolves one broadcast's Service, at most one question at a time.
 
-    `host` is the Service's name as the URL spells it, and `port` is that of its endpoints. The
-    first name and record type that have addresses are the only ones asked for from then on.
+    `host` is the Service's name as the URL spells it, and `port` is that of its endpoints.
+    `resolver` asks the servers of `conf`, for other broadcasts as well. The first name and record
+    type that have addresses are the only ones asked for from then on.
     """
 
-    def __init__(self, host: str, port: int, ip_family: IpFamily, conf: ResolvConf) -> None:
+    def __init__(
+        self, host: str, port: int, ip_family: IpFamily, conf: ResolvConf, resolver: Resolver
+    ) -> None:
         self._host = host
         self._names = [dns.name.from_text(name) for name in candidates(host, conf)]
         zone = zone_of(host, conf)
@@ -43,7 +46,7 @@ class Lookup:
         self._port = port
         self._rdtypes = RDTYPES[ip_family]
         self._conf = conf
-        self._resolver = Resolver(conf)
+        self._resolver = resolver
         self._pods: set[str] = set()  # addresses that need no proof any more
 
     def ask(self, ends_at: float) -> Answer | ResolutionFailure:

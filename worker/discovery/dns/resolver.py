@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections import Counter
 from typing import NamedTuple
 
 import dns.edns
@@ -27,6 +28,7 @@ WITHOUT_EDNS = frozenset({dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS
 # "Stale Answer" and "Stale NXDOMAIN Answer" (RFC 8914, 4.4 and 4.20).
 STALE = frozenset({dns.edns.EDECode.STALE_ANSWER, dns.edns.EDECode.STALE_NXDOMAIN_ANSWER})
 
+MIN_SILENCES = 2  # one lost datagram proves nothing
 # When several servers fail, the error furthest down this list is reported: it says most.
 INFORMATIVE: tuple[ResolutionError, ...] = (
     "dns_timeout",
@@ -70,11 +72,18 @@ class Reply(NamedTuple):
 
 
 class Resolver:
-    """Asks the servers of one resolv.conf, with its timeout, attempts, rotate and use-vc."""
+    """Asks the servers of one resolv.conf, with its timeout, attempts, rotate and use-vc.
+
+    One for all broadcasts of a run, which ask in threads of their own. A server that was silent
+    twice and has never answered is asked after the others, until it does. One that has answered
+    keeps its place: the next one may know less, and a lost datagram is no reason to believe it.
+    """
 
     def __init__(self, conf: ResolvConf) -> None:
         self._conf = conf
         self._turn = 0
+        self._answered: set[Nameserver] = set()
+        self._silences: Counter[Nameserver] = Counter()
 
     def query(self, qname: dns.name.Name, rdtype: dns.rdatatype.RdataType, ends_at: float) -> Reply:
         """Returns the first reply that a server gives.
@@ -84,8 +93,14 @@ class Resolver:
         faults: list[Fault] = []
         for server in self._servers() * self._conf.attempts:
             try:
-                return self._ask(server, qname, rdtype, ends_at)
+                reply = self._ask(server, qname, rdtype, ends_at)
+                self._answered.add(server)
+                return reply
             except Fault as fault:
+                if fault.error_type == "dns_timeout":
+                    self._silences[server] += 1
+                else:
+                    self._answered.add(server)
                 if fault.error_type == "dns_truncated":
                     raise  # the records do not fit, whichever server is asked
                 faults.append(fault)
@@ -96,7 +111,10 @@ class Resolver:
         if self._conf.rotate:
             self._turn = (self._turn + 1) % len(servers)
             servers = servers[self._turn :] + servers[: self._turn]
-        return servers
+        return sorted(servers, key=self._is_silent)
+
+    def _is_silent(self, server: Nameserver) -> bool:
+        return server not in self._answered and self._silences[server] >= MIN_SILENCES
 
     def _ask(
         self,

@@ -12,6 +12,7 @@ from worker.discovery.dns.lookup import Lookup
 from worker.discovery.dns.proof import is_service
 from worker.discovery.dns.resolvconf import Nameserver as Server
 from worker.discovery.dns.resolvconf import ResolvConf
+from worker.discovery.dns.resolver import Resolver
 from worker.model import Answer, Endpoint, ResolutionFailure
 
 NAME = "web.example."
@@ -26,7 +27,7 @@ def lookup(
 ) -> Lookup:
     server = Server(address or nameserver.address, nameserver.port)
     conf = ResolvConf((server,), search, ndots=5, timeout_seconds=5, attempts=1, chosen=chosen)
-    return Lookup(host, 8080, "auto", conf)
+    return Lookup(host, 8080, "auto", conf, Resolver(conf))
 
 
 def ask(asked: Lookup) -> Answer | ResolutionFailure:
@@ -44,6 +45,24 @@ def test_endpoints_are_in_numerical_order_and_the_bounds_of_expiry_span_the_exch
     assert answer.endpoints == (Endpoint("127.0.0.9", 8080), Endpoint("127.0.0.10", 8080))
     assert answer.ttl_seconds == 7
     assert before + 7 <= answer.expires_earliest_at <= answer.expires_latest_at <= after + 7
+
+
+def test_of_several_replies_an_answer_holds_for_as_short_and_as_long_as_each(
+    nameserver: Nameserver,
+) -> None:
+    """Nobody is listed under two names, of which the servers remember that for 5 and for 60 s."""
+
+    def remember(query: Query) -> None:
+        nameserver.negative_ttl_seconds = 5 if query.qname == WEB else 60
+
+    nameserver.on_query = remember
+    before = time.monotonic()
+    answer = ask(lookup(nameserver, "web", CLUSTER))
+    after = time.monotonic()
+    assert isinstance(answer, Answer)
+    assert (answer.endpoints, answer.ttl_seconds) == ((), 5)
+    assert before + 5 <= answer.expires_earliest_at <= after + 5
+    assert before + 60 <= answer.expires_latest_at <= after + 60
 
 
 def test_the_first_record_type_that_answers_is_the_only_one_asked_for_from_then_on(

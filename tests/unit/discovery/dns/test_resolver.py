@@ -132,6 +132,36 @@ def test_rotate_begins_with_another_server_each_time(nameserver: Nameserver) -> 
         assert (nameserver.asked(), second.asked()) == (2, 2)
 
 
+def test_a_server_that_has_never_answered_is_asked_last(nameserver: Nameserver) -> None:
+    with Nameserver() as silent:
+        silent.set("web.example", "127.0.0.10", "127.0.0.9")
+        silent.fault("silence", times=2)
+        asked = Resolver(
+            ResolvConf((server_of(silent), server_of(nameserver)), timeout_seconds=1, attempts=5)
+        )
+        for times in (1, 2, 2):
+            ask(asked)
+            assert silent.asked() == times
+        nameserver.fault("silence", times=1)
+        ask(asked)  # of this one, and then of the first, which answers
+        ask(asked)
+        assert silent.asked() == 4
+
+
+def test_a_server_that_has_answered_keeps_its_place_whatever_is_lost(
+    nameserver: Nameserver,
+) -> None:
+    with Nameserver() as ignorant:
+        asked = Resolver(
+            ResolvConf((server_of(nameserver), server_of(ignorant)), timeout_seconds=1, attempts=5)
+        )
+        ask(asked)
+        for _ in range(3):
+            nameserver.fault("silence", times=1)
+            assert ask(asked).values == ()
+        assert len(ask(asked).values) == 2
+
+
 def test_of_several_failures_the_one_that_says_most_is_reported(
     nameserver: Nameserver, nobody: Server
 ) -> None:

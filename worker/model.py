@@ -50,6 +50,11 @@ Verdict = Literal["acknowledged", "failed", "gone", "cancelled"]
 Ending = Literal["confirmed", "settle", "deadline", "stopped", "never_resolved"]
 IpFamily = Literal["auto", "ipv4", "ipv6"]
 
+# A cache counts whole seconds: two answers closer than this may be one copy (RFC 1035, 3.2.1).
+TTL_ROUNDING_SECONDS = 1.0
+# After an answer: late enough for the next to be newer where nothing caches.
+ASK_AGAIN_SECONDS = 1.02
+
 
 class Endpoint(NamedTuple):
     """Where one pod listens: a numeric IP address and a port. An IPv6 text has brackets."""
@@ -169,6 +174,21 @@ class Answer(NamedTuple):
     stale: bool = False
     capped: bool = False
 
+    def is_newer_than(self, other: Answer) -> bool:
+        """Whether it cannot be the cached copy that `other` was, by their times of expiry.
+
+        Caches serve what is stale with TTL 0 (RFC 8767): such an answer is newer than nothing.
+        """
+        later = self.expires_earliest_at > other.expires_latest_at + TTL_ROUNDING_SECONDS
+        return later and not self.stale
+
+    def is_copy_beside(self, other: Answer) -> bool:
+        """Whether it is known to come from a cache: late enough after `other`, and not newer."""
+        asked_at = self.expires_earliest_at - self.ttl_seconds
+        arrived_at = other.expires_latest_at - other.ttl_seconds
+        late_enough_at = arrived_at + (TTL_ROUNDING_SECONDS + ASK_AGAIN_SECONDS) / 2
+        return asked_at >= late_enough_at and not self.is_newer_than(other)
+
 
 class ResolutionFailure(NamedTuple):
     """Why there is no answer about `qname`."""
@@ -221,6 +241,7 @@ class BroadcastReport(NamedTuple):
 
     `ending` is what ended it; None if it was not carried out. `resolution_error` is that of the
     last question, if it failed, and `stale` says that the last answer may be an old copy.
+    `ended_by_run`: the run's deadline came before its own.
     """
 
     name: str
@@ -234,6 +255,7 @@ class BroadcastReport(NamedTuple):
     ending: Ending | None = None
     resolution_error: ResolutionError | None = None
     stale: bool = False
+    ended_by_run: bool = False
 
     def count_of(self, verdict: Verdict) -> int:
         return sum(report.verdict == verdict for report in self.endpoints)

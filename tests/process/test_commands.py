@@ -557,10 +557,14 @@ def test_a_usage_error_of_a_run_is_logged_though_an_argument_is_spelled_like_a_c
     assert (entry["event"], entry["exit_code"]) == ("run.finished", 2)
 
 
-def test_a_usage_error_of_check_is_on_standard_error_only() -> None:
-    done = python("check", "--frobnicate")
+@pytest.mark.parametrize(
+    ("option", "error"),
+    [("--frobnicate", "unknown option --frobnicate"), ("--grace", "expected one argument")],
+)
+def test_a_usage_error_of_check_is_on_standard_error_only(option: str, error: str) -> None:
+    done = python("check", option)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "unknown option --frobnicate" in done.stderr
+    assert error in done.stderr
 
 
 def test_options_can_be_given_in_the_environment(tmp_path: Path) -> None:

@@ -405,6 +405,13 @@ def test_a_service_without_pods(run: Run, nameserver: Nameserver) -> None:
     )
 
 
+def test_a_pods_own_name_that_nobody_has(run: Run, nameserver: Nameserver) -> None:
+    nameserver.set("web-0.web.shop.svc.cluster.local")
+    assert hint_of(run(config(8080).replace("//web:", "//web-0.web.shop:"))).endswith(
+        "kubectl get endpointslices -n shop -l kubernetes.io/service-name=web"
+    )
+
+
 def test_a_service_that_is_not_headless(run: Run, nameserver: Nameserver) -> None:
     nameserver.set(WEB, "127.0.0.1")
     nameserver.set_ptr("127.0.0.1", WEB)

@@ -36,6 +36,7 @@ class PodState:
     listed: bool
     behaviour: Behaviour = "ok"
     seconds: float = 0.01  # that a call takes
+    retry_after_seconds: float | None = None  # of its 503
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class Scenario:
     stop_at: float = math.inf
     stop_again_at: float = math.inf
     grace_seconds: float = 5.0
+    stands_still: tuple[tuple[float, float], ...] = ()  # when it does, and for how many seconds
 
     @property
     def broadcasts(self) -> tuple[Broadcast, ...]:
@@ -183,6 +185,9 @@ class SimulatedWorld:
         first_at = self._coming[0][0] if self._coming else math.inf
         self._now = max(self._now, min(first_at, until))
         assert self._now < math.inf, "it waits for nothing"
+        for at, seconds in self.scenario.stands_still:
+            if at <= self._now < at + seconds:
+                self._now = at + seconds
         return list(self._arrived())
 
     def _arrived(self) -> Iterator[Message]:
@@ -272,6 +277,7 @@ class Service:
         """What becomes of a call that begins now, if nothing cuts it."""
         outcome = self._outcome(endpoint, began_at, timeout_seconds)
         duration_seconds, connected, status_code, error_type = outcome
+        state = self.state(endpoint.address, began_at)
         return CallResult(
             endpoint=endpoint,
             span_id="0" * 16,
@@ -280,6 +286,7 @@ class Service:
             status_code=status_code,
             error_type=error_type,
             error_message=error_type,
+            retry_after_seconds=state.retry_after_seconds if status_code == 503 else None,
         )
 
     def _outcome(

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from tests.simulation import stored
 from tests.simulation.broken import BROKEN, search
 from tests.simulation.cluster import Scenario
-from tests.simulation.test_promise import check, run, scenarios
+from tests.simulation.test_promise import any_scenarios, check, run
 
 
 def explore(count: int) -> dict[str, Counter[str]]:
@@ -33,7 +33,7 @@ def explore(count: int) -> dict[str, Counter[str]]:
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(scenarios(most=3))
+    @given(any_scenarios())
     def one(scenario: Scenario) -> None:
         world, whole, lines = run(scenario)
         check(world, whole, lines)

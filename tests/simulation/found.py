@@ -2,10 +2,63 @@
 
 from __future__ import annotations
 
-from tests.simulation.cluster import Cache, History, PodState, Scenario
+from tests.simulation.cluster import Cache, Fault, History, PodState, Scenario
 from worker.model import Broadcast
 
 HISTORIES: dict[str, Scenario] = {
+    "AsksNoMoreWhenSettleIsOverThoughCallsAreInFlight": Scenario(
+        entries=(
+            (
+                Broadcast(
+                    name="clear",
+                    url="http://web:8080/clear",
+                    https=False,
+                    host="web",
+                    port=8080,
+                    settle_seconds=0.0,
+                ),
+                History(
+                    pods=((PodState(at=-1.0, listening=True, listed=True, behaviour="hang"),),)
+                ),
+            ),
+        )
+    ),
+    "AsksOnlyWhenNoCallIsInFlight": Scenario(
+        entries=(
+            (
+                Broadcast(
+                    name="clear",
+                    url="http://web:8080/clear",
+                    https=False,
+                    host="web",
+                    port=8080,
+                    concurrency=1,
+                    timeout_seconds=1.0,
+                ),
+                History(
+                    pods=(
+                        (PodState(at=-1.0, listening=True, listed=True, seconds=3.0),),
+                        (PodState(at=-1.0, listening=True, listed=True, seconds=3.0),),
+                    )
+                ),
+            ),
+        )
+    ),
+    "AsksWheneverSomebodyIsDue": Scenario(
+        entries=(
+            (
+                Broadcast(
+                    name="clear",
+                    url="http://web:8080/clear",
+                    https=False,
+                    host="web",
+                    port=8080,
+                    timeout_seconds=1.0,
+                ),
+                History(pods=((PodState(at=-1.0, listening=True, listed=True, seconds=3.0),),)),
+            ),
+        )
+    ),
     "BeginsAtOnce": Scenario(
         entries=(
             (
@@ -14,14 +67,7 @@ HISTORIES: dict[str, Scenario] = {
                 ),
                 History(pods=()),
             ),
-            (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
-                History(pods=()),
-            ),
-        ),
-        sequential=True,
+        )
     ),
     "BeginsWhenTheOneBeforeIsFinished": Scenario(
         entries=(
@@ -46,16 +92,11 @@ HISTORIES: dict[str, Scenario] = {
                     name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
                 ),
                 History(
-                    pods=(
-                        (
-                            PodState(at=-1.0, listening=False, listed=True),
-                            PodState(at=8.192, listening=True, listed=False),
-                        ),
-                    )
+                    pods=((PodState(at=-1.0, listening=True, listed=True),),),
+                    faults=(Fault(begins_at=1.02, ends_at=2.02, error_type="lists_nobody"),),
                 ),
             ),
-        ),
-        stop_at=15.156,
+        )
     ),
     "CallsForWhatBeginsAfterAStop": Scenario(
         entries=(
@@ -68,6 +109,16 @@ HISTORIES: dict[str, Scenario] = {
         ),
         stop_at=0.0,
     ),
+    "CallsFromAnAnswerThatWasAskedForTooEarly": Scenario(
+        entries=(
+            (
+                Broadcast(
+                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
+                ),
+                History(pods=((PodState(at=-1.0, listening=True, listed=True, behaviour="503"),),)),
+            ),
+        )
+    ),
     "CallsWhoAcknowledged": Scenario(
         entries=(
             (
@@ -78,19 +129,58 @@ HISTORIES: dict[str, Scenario] = {
             ),
         )
     ),
-    "CallsWhoLeftDns": Scenario(
+    "CallsWhoCameLastFirst": Scenario(
         entries=(
             (
                 Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
+                    name="clear",
+                    url="http://web:8080/clear",
+                    https=False,
+                    host="web",
+                    port=8080,
+                    concurrency=2,
+                    backoff_max_seconds=1.0,
                 ),
                 History(
                     pods=(
                         (
-                            PodState(at=-1.0, listening=False, listed=True),
-                            PodState(at=1.0, listening=True, listed=False),
+                            PodState(
+                                at=-1.0, listening=True, listed=True, behaviour="503", seconds=3.0
+                            ),
                         ),
-                    )
+                        (PodState(at=0.3, listening=True, listed=True),),
+                        (
+                            PodState(
+                                at=-1.0, listening=True, listed=True, behaviour="503", seconds=0.5
+                            ),
+                        ),
+                        (PodState(at=2.0, listening=True, listed=True, seconds=8.0),),
+                    ),
+                    caches=(Cache(holds_seconds=5),),
+                ),
+            ),
+        )
+    ),
+    "CallsWhoLeftDns": Scenario(
+        entries=(
+            (
+                Broadcast(
+                    name="clear",
+                    url="http://web:8080/clear",
+                    https=False,
+                    host="web",
+                    port=8080,
+                    concurrency=1,
+                ),
+                History(
+                    pods=(
+                        (PodState(at=-1.0, listening=True, listed=True, seconds=20.0),),
+                        (
+                            PodState(at=-1.0, listening=True, listed=True),
+                            PodState(at=5.0, listening=False, listed=False),
+                        ),
+                    ),
+                    caches=(Cache(holds_seconds=30),),
                 ),
             ),
         )
@@ -101,7 +191,7 @@ HISTORIES: dict[str, Scenario] = {
                 Broadcast(
                     name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
                 ),
-                History(pods=((PodState(at=1.5, listening=False, listed=True),),)),
+                History(pods=((PodState(at=2.0, listening=True, listed=True, behaviour="503"),),)),
             ),
         )
     ),
@@ -111,29 +201,14 @@ HISTORIES: dict[str, Scenario] = {
                 Broadcast(
                     name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
                 ),
-                History(pods=((PodState(at=5.063, listening=True, listed=True),),)),
-            ),
-        )
-    ),
-    "DoesNotWaitForWhoMayComeBack": Scenario(
-        entries=(
-            (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
                 History(
-                    pods=(
-                        (PodState(at=-1.0, listening=True, listed=True, behaviour="503"),),
-                        (
-                            PodState(at=0.5, listening=False, listed=True),
-                            PodState(at=2.0, listening=False, listed=False),
-                        ),
-                    )
+                    pods=((PodState(at=2.5, listening=True, listed=True),),),
+                    caches=(Cache(holds_seconds=5),),
                 ),
             ),
         )
     ),
-    "ForgetsAFailureThatIsNotRetried": Scenario(
+    "EverybodyWaitsForTheSlowest": Scenario(
         entries=(
             (
                 Broadcast(
@@ -142,22 +217,41 @@ HISTORIES: dict[str, Scenario] = {
                     https=False,
                     host="web",
                     port=8080,
-                    min_pods=0,
+                    timeout_seconds=1.0,
                 ),
-                History(pods=((PodState(at=-1.0, listening=False, listed=True),),)),
+                History(
+                    pods=(
+                        (PodState(at=0.3, listening=False, listed=True),),
+                        (PodState(at=0.0, listening=True, listed=True, seconds=8.0),),
+                    )
+                ),
             ),
         )
     ),
-    "ForgetsWhoIsOwedACallAtTheDeadline": Scenario(
+    "ForgetsWhoBecameUnreadyBeforeItsFirstCall": Scenario(
         entries=(
             (
                 Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
+                    name="clear",
+                    url="http://web:8080/clear",
+                    https=False,
+                    host="web",
+                    port=8080,
+                    concurrency=3,
                 ),
-                History(pods=((PodState(at=0.004, listening=False, listed=True),),)),
+                History(
+                    pods=(
+                        (PodState(at=0.0, listening=True, listed=True, seconds=8.0),),
+                        (PodState(at=-1.0, listening=True, listed=True, seconds=8.0),),
+                        (PodState(at=-1.0, listening=True, listed=True, seconds=3.0),),
+                        (
+                            PodState(at=-1.0, listening=True, listed=True),
+                            PodState(at=2.045, listening=True, listed=False),
+                        ),
+                    )
+                ),
             ),
-        ),
-        deadline_at=3.0,
+        )
     ),
     "IgnoresAStopSignal": Scenario(
         entries=(
@@ -168,17 +262,7 @@ HISTORIES: dict[str, Scenario] = {
                 History(pods=()),
             ),
         ),
-        stop_at=0.0,
-    ),
-    "IgnoresMinPodsInTheOutcome": Scenario(
-        entries=(
-            (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
-                History(pods=()),
-            ),
-        )
+        stop_at=9.0,
     ),
     "IgnoresTheConcurrency": Scenario(
         entries=(
@@ -195,18 +279,18 @@ HISTORIES: dict[str, Scenario] = {
                     https=False,
                     host="web",
                     port=8080,
-                    concurrency=2,
+                    concurrency=3,
                 ),
                 History(
                     pods=(
-                        (PodState(at=-1.0, listening=True, listed=True),),
-                        (PodState(at=1.0, listening=True, listed=True),),
-                        (PodState(at=0.0, listening=True, listed=True),),
+                        (PodState(at=-1.0, listening=False, listed=True),),
+                        (PodState(at=-1.0, listening=False, listed=True),),
+                        (PodState(at=0.5, listening=True, listed=True),),
+                        (PodState(at=-1.0, listening=False, listed=True),),
                     )
                 ),
             ),
-        ),
-        sequential=True,
+        )
     ),
     "IgnoresTheDeadline": Scenario(
         entries=(
@@ -232,13 +316,28 @@ HISTORIES: dict[str, Scenario] = {
                     https=False,
                     host="web",
                     port=8080,
-                    concurrency=1,
-                    backoff_initial_seconds=0.1,
+                    concurrency=3,
                 ),
                 History(
                     pods=(
-                        (PodState(at=-1.0, listening=False, listed=True),),
-                        (PodState(at=0.0, listening=False, listed=True),),
+                        (PodState(at=2.5, listening=False, listed=True),),
+                        (PodState(at=21.81, listening=True, listed=True),),
+                        (
+                            PodState(
+                                at=0.0,
+                                listening=True,
+                                listed=True,
+                                behaviour="503",
+                                seconds=8.0,
+                                retry_after_seconds=9.0,
+                            ),
+                        ),
+                        (PodState(at=-1.0, listening=True, listed=True, seconds=8.0),),
+                        (PodState(at=-1.0, listening=True, listed=True, seconds=3.0),),
+                        (
+                            PodState(at=-1.0, listening=True, listed=True),
+                            PodState(at=2.045, listening=True, listed=False, behaviour="hang"),
+                        ),
                     )
                 ),
             ),
@@ -249,13 +348,15 @@ HISTORIES: dict[str, Scenario] = {
                     https=False,
                     host="web",
                     port=8080,
-                    concurrency=2,
-                    backoff_initial_seconds=0.1,
+                    concurrency=1,
                 ),
                 History(
                     pods=(
-                        (PodState(at=-1.0, listening=False, listed=True),),
-                        (PodState(at=0.0, listening=False, listed=True),),
+                        (
+                            PodState(
+                                at=2.5, listening=True, listed=True, behaviour="503", seconds=3.0
+                            ),
+                        ),
                     )
                 ),
             ),
@@ -285,28 +386,23 @@ HISTORIES: dict[str, Scenario] = {
                 ),
                 History(
                     pods=(
-                        (PodState(at=-1.0, listening=False, listed=True),),
-                        (PodState(at=-1.0, listening=True, listed=True),),
-                    )
+                        (PodState(at=0.3, listening=True, listed=True),),
+                        (PodState(at=2.0, listening=True, listed=True),),
+                    ),
+                    caches=(Cache(holds_seconds=5),),
                 ),
             ),
         )
     ),
-    "IsCompleteWithoutAnyAnswer": Scenario(
+    "IsConfirmedByAnAnswerThatWasAskedForDuringACall": Scenario(
         entries=(
             (
                 Broadcast(
-                    name="clear",
-                    url="http://web:8080/clear",
-                    https=False,
-                    host="web",
-                    port=8080,
-                    min_pods=0,
+                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
                 ),
-                History(pods=()),
+                History(pods=((PodState(at=2.5, listening=True, listed=True, seconds=3.0),),)),
             ),
-        ),
-        stop_at=0.0,
+        )
     ),
     "IsNeverSequential": Scenario(
         entries=(
@@ -336,9 +432,7 @@ HISTORIES: dict[str, Scenario] = {
                     port=8080,
                     deadline_seconds=5.0,
                 ),
-                History(
-                    pods=((PodState(at=-1.0, listening=True, listed=True, behaviour="hang"),),)
-                ),
+                History(pods=()),
             ),
         )
     ),
@@ -346,13 +440,63 @@ HISTORIES: dict[str, Scenario] = {
         entries=(
             (
                 Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
+                    name="clear",
+                    url="http://web:8080/clear",
+                    https=False,
+                    host="web",
+                    port=8080,
+                    concurrency=3,
                 ),
-                History(pods=((PodState(at=0.001, listening=True, listed=True, seconds=3.0),),)),
+                History(
+                    pods=(
+                        (PodState(at=1.5, listening=True, listed=True, seconds=8.0),),
+                        (PodState(at=-1.0, listening=True, listed=True, behaviour="hang"),),
+                        (
+                            PodState(at=-1.0, listening=False, listed=True),
+                            PodState(at=0.005, listening=True, listed=True, seconds=3.0),
+                        ),
+                        (
+                            PodState(at=0.0, listening=True, listed=True, behaviour="503"),
+                            PodState(at=1.0, listening=True, listed=True, behaviour="hang"),
+                        ),
+                    )
+                ),
             ),
         ),
-        stop_at=1.923,
-        stop_again_at=1.923,
+        stop_at=9.0,
+    ),
+    "ServesWhoBeganFirst": Scenario(
+        entries=(
+            (
+                Broadcast(
+                    name="clear",
+                    url="http://web:8080/clear",
+                    https=False,
+                    host="web",
+                    port=8080,
+                    concurrency=1,
+                    timeout_seconds=1.0,
+                    backoff_initial_seconds=0.1,
+                ),
+                History(
+                    pods=(
+                        (PodState(at=-1.0, listening=True, listed=True, seconds=8.0),),
+                        (PodState(at=1.0, listening=True, listed=True, seconds=8.0),),
+                    )
+                ),
+            ),
+            (
+                Broadcast(
+                    name="clear",
+                    url="http://web:8080/clear",
+                    https=False,
+                    host="web",
+                    port=8080,
+                    concurrency=1,
+                ),
+                History(pods=((PodState(at=-1.0, listening=True, listed=True, behaviour="503"),),)),
+            ),
+        )
     ),
     "TakesACachedCopyForANewerAnswer": Scenario(
         entries=(
@@ -363,7 +507,7 @@ HISTORIES: dict[str, Scenario] = {
                     https=False,
                     host="web",
                     port=8080,
-                    settle_seconds=0.0,
+                    min_pods=0,
                 ),
                 History(pods=()),
             ),
@@ -392,7 +536,7 @@ HISTORIES: dict[str, Scenario] = {
             ),
         )
     ),
-    "TakesWhoAcceptedAConnectionForGone": Scenario(
+    "WaitsForNobodyToComeBack": Scenario(
         entries=(
             (
                 Broadcast(
@@ -401,41 +545,141 @@ HISTORIES: dict[str, Scenario] = {
                 History(
                     pods=(
                         (
-                            PodState(at=2.0, listening=True, listed=True, behaviour="503"),
-                            PodState(at=20.405, listening=True, listed=False),
-                        ),
-                        (PodState(at=2.0, listening=False, listed=True),),
-                    ),
-                    caches=(Cache(holds_seconds=5),),
-                    turns=(
-                        0,
-                        2,
-                    ),
-                ),
-            ),
-        )
-    ),
-    "TakesWhoIsStillListedForGone": Scenario(
-        entries=(
-            (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
-                History(pods=((PodState(at=1.5, listening=False, listed=True),),)),
-            ),
-        )
-    ),
-    "TakesWhoNobodyListsForGone": Scenario(
-        entries=(
-            (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
-                History(
-                    pods=(
-                        (
-                            PodState(at=-1.0, listening=False, listed=True),
+                            PodState(at=0.0, listening=False, listed=True),
                             PodState(at=1.0, listening=True, listed=False),
+                        ),
+                        (PodState(at=6.0, listening=True, listed=True),),
+                    )
+                ),
+            ),
+        )
+    ),
+    "WaitsForTheFirstAnswerForEver": Scenario(
+        entries=(
+            (
+                Broadcast(
+                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
+                ),
+                History(pods=(), dns_seconds=3.0),
+            ),
+            (
+                Broadcast(
+                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
+                ),
+                History(pods=()),
+            ),
+        )
+    ),
+    "forgets_a_failure_that_is_not_retried": Scenario(
+        entries=(
+            (
+                Broadcast(
+                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
+                ),
+                History(
+                    pods=(
+                        (PodState(at=-1.0, listening=True, listed=True, behaviour="503"),),
+                        (PodState(at=2.5, listening=True, listed=True),),
+                    )
+                ),
+            ),
+        )
+    ),
+    "forgets_who_is_owed_a_call_at_the_deadline": Scenario(
+        entries=(
+            (
+                Broadcast(
+                    name="clear",
+                    url="http://web:8080/clear",
+                    https=False,
+                    host="web",
+                    port=8080,
+                    deadline_seconds=5.0,
+                ),
+                History(
+                    pods=((PodState(at=1.0, listening=True, listed=True, behaviour="reset"),),)
+                ),
+            ),
+        )
+    ),
+    "ignores_min_pods_in_the_outcome": Scenario(
+        entries=(
+            (
+                Broadcast(
+                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
+                ),
+                History(pods=()),
+            ),
+        )
+    ),
+    "is_complete_without_any_answer": Scenario(
+        entries=(
+            (
+                Broadcast(
+                    name="clear",
+                    url="http://web:8080/clear",
+                    https=False,
+                    host="web",
+                    port=8080,
+                    min_pods=0,
+                ),
+                History(pods=()),
+            ),
+        ),
+        stop_at=0.0,
+    ),
+    "takes_who_accepted_a_connection_for_gone": Scenario(
+        entries=(
+            (
+                Broadcast(
+                    name="clear",
+                    url="http://web:8080/clear",
+                    https=False,
+                    host="web",
+                    port=8080,
+                    settle_seconds=0.0,
+                ),
+                History(
+                    pods=(
+                        (
+                            PodState(
+                                at=5.0,
+                                listening=True,
+                                listed=True,
+                                behaviour="503",
+                                retry_after_seconds=9.0,
+                            ),
+                        ),
+                        (
+                            PodState(at=0.0, listening=True, listed=True, behaviour="reset"),
+                            PodState(at=37.937, listening=False, listed=False),
+                        ),
+                    )
+                ),
+            ),
+        )
+    ),
+    "takes_who_is_still_listed_for_gone": Scenario(
+        entries=(
+            (
+                Broadcast(
+                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
+                ),
+                History(pods=((PodState(at=0.0, listening=False, listed=True),),)),
+            ),
+        )
+    ),
+    "takes_who_nobody_lists_for_gone": Scenario(
+        entries=(
+            (
+                Broadcast(
+                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
+                ),
+                History(
+                    pods=(
+                        (
+                            PodState(at=0.0, listening=False, listed=True),
+                            PodState(at=1.0, listening=False, listed=False),
                         ),
                     )
                 ),

@@ -14,7 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.simulation import clocks
 from tests.simulation.cluster import (
+    Behaviour,
     Cache,
     DnsError,
     Fault,
@@ -122,6 +124,51 @@ def scenarios(draw: st.DrawFn, most: int = 1) -> Scenario:
     )
 
 
+@st.composite
+def crowds(draw: st.DrawFn) -> Scenario:
+    """Many pods and few places: some hang, say when to come again, come late, leave and return."""
+    sometimes = st.sampled_from([-1.0, -1.0, -1.0, 0.3, 1.0, 2.5, 6.0])
+    behaviours: st.SearchStrategy[Behaviour] = st.sampled_from(
+        ["ok", "ok", "ok", "503", "503", "hang", "reset"]
+    )
+
+    def life() -> tuple[PodState, ...]:
+        times = sorted({draw(sometimes), *draw(st.lists(TIMES, max_size=2))})
+        return tuple(
+            PodState(
+                at=at,
+                listening=draw(st.sampled_from([True, True, True, False])),
+                listed=draw(st.sampled_from([True, True, True, False])),
+                behaviour=draw(behaviours),
+                seconds=draw(st.sampled_from([0.01, 0.5, 3.0, 8.0])),
+                retry_after_seconds=draw(st.sampled_from([None, None, 2.0, 9.0])),
+            )
+            for at in times
+        )
+
+    def entry() -> tuple[Broadcast, History]:
+        broadcast = draw(BROADCASTS)._replace(
+            concurrency=draw(st.sampled_from([1, 2, 3])), attempts=draw(st.integers(2, 5))
+        )
+        ttl = draw(st.sampled_from([5, 30]))
+        cache = Cache(ttl, holds_seconds=draw(st.sampled_from([0, 0, 0, 5])))
+        lives = tuple(life() for _ in range(draw(st.integers(2, 10))))
+        fault = tuple(draw(st.lists(faults(), max_size=1)))
+        seconds = draw(st.sampled_from([0.002, 0.002, 0.3, 3.0]))
+        return broadcast, History(lives, (cache,), faults=fault, dns_seconds=seconds)
+
+    still = st.lists(st.tuples(TIMES, st.sampled_from([0.5, 5.0])), max_size=1)
+    return Scenario(
+        entries=tuple(entry() for _ in range(draw(st.integers(1, 3)))),
+        stop_at=draw(st.sampled_from([math.inf, math.inf, math.inf, 2.0, 9.0])),
+        stands_still=tuple(draw(st.one_of(st.just([]), st.just([]), still))),
+    )
+
+
+def any_scenarios() -> st.SearchStrategy[Scenario]:
+    return st.one_of(scenarios(most=3), crowds())
+
+
 NOWHERE = os.open(os.devnull, os.O_WRONLY)
 
 
@@ -168,14 +215,30 @@ def run(scenario: Scenario) -> tuple[SimulatedWorld, RunReport, Lines]:
 
 def check(world: SimulatedWorld, run: RunReport, lines: Lines) -> None:
     for number, report in enumerate(run.broadcasts):
-        check_calls(world, number, lines)
+        check_calls(world, number)
         check_verdicts(world, number, report, lines)
         check_completeness(world, number, report, lines)
         check_log(number, report, lines)
         check_time(world, number, report, lines)
-    check_order(world, lines)
+    check_clocks(world, lines)
+    if not world.scenario.stands_still:
+        check_order(world, lines)
     check_calls_at_once(world)
     check_run(world, run, lines)
+
+
+def check_clocks(world: SimulatedWorld, lines: Lines) -> None:
+    """Each endpoint is called at its own time."""
+    numbers = range(len(world.scenario.entries))
+    starts = [clocks.starts_of(world, number) for number in numbers]
+    if world.scenario.stands_still:
+        return
+    clocks.check_places(world, starts)
+    clocks.check_fairness(world, starts)
+    for number in numbers:
+        started_at, finished_at = lines.of(number)[0]["at"], lines.of(number)[-1]["at"]
+        clocks.check_questions(world, number, started_at, finished_at)
+        clocks.check_retries(world, number, finished_at)
 
 
 def check_run(world: SimulatedWorld, run: RunReport, lines: Lines) -> None:
@@ -200,6 +263,8 @@ def check_time(world: SimulatedWorld, number: int, report: BroadcastReport, line
     scenario, entry = world.scenario, world.scenario.broadcasts[number]
     began_at, finished_at = lines.of(number)[0]["at"], lines.of(number)[-1]["at"]
     deadline_at = min(began_at + entry.deadline_seconds, scenario.deadline_at)
+    if scenario.stands_still:
+        return
     assert finished_at <= max(deadline_at, began_at) + LATE_ANSWER_SECONDS + 0.001
     for call in world.made:
         if call.number == number:
@@ -225,12 +290,16 @@ def check_order(world: SimulatedWorld, lines: Lines) -> None:
 
 
 def first_calls_made_at(world: SimulatedWorld, number: int) -> float:
-    """When the first answer's endpoints had all been called, or there was no such answer."""
+    """When the first answer's endpoints had all been called, or there was no such answer, or none
+    for a second.
+    """
     first = next((q for q in world.questions if q.number == number), None)
     if first is None:
         return math.inf
     if isinstance(first.answer, ResolutionFailure):
-        return first.arrived_at
+        return min(first.arrived_at, first.asked_at + 1.0)
+    if first.arrived_at > first.asked_at + 1.0:
+        return first.asked_at + 1.0
     calls: dict[Endpoint, float] = {}
     for call in world.made:
         if call.number == number:
@@ -252,18 +321,9 @@ def most_at_once(calls: Sequence[SimulatedCall]) -> int:
     return max(itertools.accumulate((change for _, change in changes)), default=0)
 
 
-def check_calls(world: SimulatedWorld, number: int, lines: Lines) -> None:
+def check_calls(world: SimulatedWorld, number: int) -> None:
     entry = world.scenario.broadcasts[number]
     made = [call for call in world.made if call.number == number]
-    answers = answers_of(world, number, lines)
-    acknowledged: dict[object, float] = {}
-    for call in made:
-        current = [a for at, a in answers if at <= call.began_at][-1]
-        assert isinstance(current, Answer), "called without an answer"
-        assert call.endpoint in current.endpoints, "called somebody who is not listed"
-        assert call.endpoint not in acknowledged, "called again after it acknowledged"
-        if call.result.error_type is None:
-            acknowledged[call.endpoint] = call.ended_at
     assert most_at_once(made) <= entry.concurrency, "too many at once"
     starts = [call.began_at for call in made]
     for earlier, later in itertools.pairwise(starts):
@@ -296,6 +356,8 @@ def check_verdicts(
         calls = [c.result for c in made if c.endpoint == endpoint.endpoint]
         assert endpoint.attempts == len(calls)
         assert (endpoint.verdict == "acknowledged") == any(c.error_type is None for c in calls)
+        if report.ending in {"confirmed", "settle"}:
+            assert calls, "let off without having been tried"
         if endpoint.verdict == "gone":
             assert calls, "gone without having been tried"
             assert not any(c.connect_seconds for c in calls), "gone though it accepted"
@@ -340,9 +402,12 @@ def check_completeness(
         if nobody and len(nobody) < len(good):
             first = nobody[-1][1]
             assert service.produced_at(last) > service.produced_at(first), "one copy of nobody"
-        calls_at = [call.began_at for call in world.made if call.number == number]
-        basis = [a for at, a in good if at <= max(calls_at)][-1] if calls_at else good[0][1]
-        assert service.produced_at(last) > service.produced_at(basis), "confirmed by an old copy"
+        made = [call for call in world.made if call.number == number]
+        in_force = [[a for at, a in good if at <= c.began_at][-1] for c in made] or [good[0][1]]
+        latest = max(map(service.produced_at, in_force))
+        assert service.produced_at(last) > latest, "confirmed by an old copy"
+        asked_at = next(q.asked_at for q in world.questions if q.answer is last)
+        assert asked_at >= max((call.ended_at for call in made), default=0.0), "asked too early"
     steady = [
         Endpoint(f"10.0.0.{number}", 8080)
         for number, states in enumerate(service.history.pods, 1)
@@ -393,6 +458,13 @@ def test_the_promise_holds_in_every_history(scenario: Scenario) -> None:
 
 
 @pytest.mark.usefixtures("unmeasured")
+@settings(SETTINGS, max_examples=700)
+@given(crowds())
+def test_the_promise_holds_in_a_crowd(scenario: Scenario) -> None:
+    check(*run(scenario))
+
+
+@pytest.mark.usefixtures("unmeasured")
 @settings(SETTINGS, max_examples=1000)
 @given(scenarios(most=4))
 def test_the_promise_holds_for_broadcasts_that_overlap(scenario: Scenario) -> None:
@@ -410,5 +482,6 @@ def test_an_answer_that_comes_when_its_broadcast_is_over_changes_nothing() -> No
     )
     world, whole, lines = run(scenario)
     check(world, whole, lines)
-    assert world.questions[-1].arrived_at > lines.of(0)[-1]["at"]
-    assert world.now() > world.questions[-1].arrived_at
+    late = [question for question in world.questions if question.number == 0][-1]
+    assert late.arrived_at > lines.of(0)[-1]["at"]
+    assert world.now() > late.arrived_at

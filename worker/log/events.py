@@ -135,7 +135,7 @@ EVENTS: tuple[EventType, ...] = (
     EventType(
         "endpoints.resolved",
         ("info",),
-        "DNS answered. A round of calls begins.",
+        "DNS answered. Who is listed and owed a call joins the queue.",
         (
             fields.ROUND,
             fields.QNAME,
@@ -147,9 +147,9 @@ EVENTS: tuple[EventType, ...] = (
             Field(
                 "newer",
                 "boolean",
-                "whether it cannot be a cached copy of the answer that the calls were made from",
+                "whether it cannot be a cached copy of an answer that calls were made from",
                 True,
-                when="it is not the first answer",
+                when="a call was made from an earlier answer",
             ),
         ),
         lambda e: (
@@ -255,7 +255,8 @@ EVENTS: tuple[EventType, ...] = (
     EventType(
         "endpoint.cancelled",
         ("error",),
-        "A stop signal came before the endpoint acknowledged.",
+        "A stop signal came before the endpoint acknowledged; or it was never called, because the "
+        "name turned out not to be that of a headless Service.",
         (fields.ENDPOINT, fields.ATTEMPTS),
         lambda e: f"{e['endpoint']} was given up {_after(e['attempts'])}",
         {"attempts": 0},
@@ -387,7 +388,7 @@ EVENTS: tuple[EventType, ...] = (
             fields.ERROR_MESSAGE._replace(
                 meaning="why the run ended early",
                 example="configuration: /etc/a.yaml:3:3: broadcasts[0].timout: unknown key",
-                when="the exit code is 1 or 2",
+                when="the exit code is 1 or 2, or a stop signal came before the run began",
             ),
         ),
         _run_finished,

@@ -35,7 +35,7 @@ def facts_of(broadcast: Broadcast, report: BroadcastReport) -> Facts:
     """What the table needs of one broadcast."""
     last = _alike([e.last for e in report.endpoints if e.verdict == "failed"])
     failed, seen = report.count_of("failed"), len(report.endpoints)
-    service, *rest = broadcast.host.split(".")
+    service, namespace = _service_of(broadcast.host)
     headers = {name.lower() for name, _ in broadcast.headers}
     return Facts(
         cases=frozenset(_cases(report, last)),
@@ -48,14 +48,27 @@ def facts_of(broadcast: Broadcast, report: BroadcastReport) -> Facts:
         ending=report.ending,
         resolution_error=report.resolution_error,
         stale=report.stale,
-        # To the microsecond, as the log has both.
-        ended_by_run=round(report.duration_seconds, 6) < broadcast.deadline_seconds,
+        ended_by_run=report.ended_by_run,
         has_credentials=bool(broadcast.auth) or "authorization" in headers,
         path=urlsplit(broadcast.url).path or "/",
         service=service,
-        in_namespace=f" -n {rest[0]}" if rest and rest[0] else "",
+        in_namespace=f" -n {namespace}" if namespace else "",
         tls_name=broadcast.tls.server_name or broadcast.host.removesuffix("."),
     )
+
+
+def _service_of(host: str) -> tuple[str, str]:
+    """The Service's name and its namespace's, "" where the host does not say.
+
+    https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/: a Service is
+    web, web.shop or web.shop.svc.ZONE, and one of its pods has its own name before that.
+    """
+    labels = host.removesuffix(".").split(".")
+    if "svc" in labels[2:]:
+        labels = labels[: labels.index("svc", 2)][-2:]
+    elif len(labels) == 3:
+        labels = labels[1:]
+    return labels[0], labels[1] if len(labels) > 1 else ""
 
 
 def _cases(report: BroadcastReport, last: CallResult | None) -> Iterator[str]:

@@ -1,30 +1,28 @@
-"""One broadcast's books, where everything is decided: who is owed a call and when, who is gone,
-whether an answer is newer, when to ask again, when it is over and what came of it.
+"""What to do next in one broadcast: whom to call, when to ask who is there, when it is over.
 
 Pure: no clock, socket, thread or log. `run` reports what happened, with the time at which it
-happened, and does what `next_step` says. docs/how-it-works.md explains the rules.
+happened, and does what `next_step` says. What is known is in `books`, what came of it in `verdict`.
+docs/how-it-works.md explains the rules.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import deque
 from itertools import islice
 
 from worker.model import (
+    ASK_AGAIN_SECONDS,
     Answer,
     Broadcast,
     BroadcastReport,
     CallResult,
     Ending,
     Endpoint,
-    EndpointReport,
-    Outcome,
-    Reason,
     ResolutionFailure,
-    Verdict,
 )
-from worker.rounds import rules
+from worker.rounds import rules, verdict
+from worker.rounds.books import Books, Entry
 from worker.rounds.steps import (
     Ask,
     Booked,
@@ -43,358 +41,326 @@ LATE_ANSWER_SECONDS = 0.5
 
 
 class Ledger:
-    """One broadcast's books. Every time is a second of one monotonic clock.
+    """Decides for one broadcast. Every time is a second of one monotonic clock.
 
-    `run_deadline_at` is when the whole run has to be over; the broadcast's own deadline may be
-    earlier, and the earlier one counts.
+    Questions and calls go on side by side. Each endpoint is called at its own time: a newcomer when
+    an answer lists it, a failed one when it is due and an answer that was asked for since then
+    lists it. `run_deadline_at` is when the whole run has to be over; the broadcast's own deadline
+    may be earlier, and the earlier one counts.
     """
 
     def __init__(
         self, broadcast: Broadcast, started_at: float, run_deadline_at: float = math.inf
     ) -> None:
+        deadline_at = min(started_at + broadcast.deadline_seconds, run_deadline_at)
+        self.books = Books(broadcast, started_at, deadline_at)
+        self.deadline_seconds = max(deadline_at - started_at, 0.0)
         self._broadcast = broadcast
-        self._started_at = started_at
-        self._deadline_at = min(started_at + broadcast.deadline_seconds, run_deadline_at)
-        self.deadline_seconds = max(self._deadline_at - started_at, 0.0)
-        self._cut_at = self._deadline_at
+        # Calls:
+        self._queue: deque[Endpoint] = deque()  # who waited longest for a place is first
+        self._next_start_at = started_at  # by `stagger`
+        self._first: set[Endpoint] | None = None  # of the first answer, whose first call is to end
+        self._cut_at = deadline_at
         self._cut_reason: CutReason = "deadline"
-        self._patience_ends_at = started_at + broadcast.settle_seconds
-        self._ask_at: float | None = started_at  # None: patience is spent
-        self._asking = False
-        self._entries: dict[Endpoint, rules.Entry] = {}
-        self._answer: Answer | None = None  # the last good one
-        self._baseline: Answer | None = None  # what a newer answer must be newer than
-        self._failure: ResolutionFailure | None = None  # of the last question
-        self._first_empty: Answer | None = None  # since when DNS lists nobody any more
-        self._capped = False  # there may be more endpoints than DNS lists
-        self._uncalled = False  # no calls were made from the answer yet
-        self._calling = False  # a round of calls is going on, of which …
-        self._todo: deque[Endpoint] = deque()  # … these are not started
-        self._next_start_at = started_at  # `stagger` holds across rounds
         self._cut = False
-        self._quiet_questions = 0
-        self._stopped = False
-        self.ending: Ending | None = None  # once `next_step` has said Finish
-        self.first_calls_made = False  # to all of the first answer, or there was no such answer
-        self.rounds = self.calls = self.in_flight = 0
+        # Questions:
+        self._asking = False
+        self._asked_at = -math.inf
+        self._over_at = -math.inf  # when the last question was over
+        self._failures = 0  # questions in a row that had no answer
+        self._quiet = -1  # questions in a row that nobody waited for, after the first
+        self._quiet_at = started_at  # when to ask though nobody waits for it
+        self._due_at = math.inf  # when somebody is due whom the last question came too early for
+        self._is_copy = False  # the last answer is known to come from a cache
+        self._first_empty: Answer | None = None  # since when DNS lists nobody any more
+        self._patience_began_at = started_at  # when nothing was left to do but to wait
+
+    # --- what the schedule asks ---------------------------------------------------------------
+
+    @property
+    def lets_next_begin_at(self) -> float:
+        """When the next broadcast may begin, as far as this one is concerned.
+
+        When the first calls to all of the first answer have ended, or there is no such answer: none
+        within a second, for now.
+        """
+        if self._first is None:
+            return self.books.started_at + rules.HOLDS_UP_SECONDS
+        return math.inf if self._first else -math.inf
 
     def waits_for_room(self, now: float) -> bool:
         """Whether a call may start, if the run as a whole may start one."""
-        free = self.in_flight < self._broadcast.concurrency
-        return bool(self._todo) and free and now >= self._next_start_at
+        free = self.books.in_flight < self._broadcast.concurrency
+        return free and now >= self._next_start_at and self._may_call(now)
+
+    def _may_call(self, now: float) -> bool:
+        """Whether somebody is in the queue, and calls may still begin."""
+        given_up = self.books.stopped or self._is_never_resolved() or now >= self.books.deadline_at
+        return bool(self._queue) and not given_up
+
+    def _is_never_resolved(self) -> bool:
+        failure = self.books.failure
+        return failure is not None and failure.error_type in rules.NEVER_RESOLVED
 
     # --- what to do ---------------------------------------------------------------------------
 
     def next_step(self, now: float, room: int) -> Step:
         """What to do now. `room`: how many calls the run as a whole may start at most."""
-        if not self._calling:
-            ending = self._find_ending(now)
-            if ending:
-                self.ending = ending
-                self.first_calls_made = True
-                return Finish(ending)
-            if self._asking:
-                return Wait(self._deadline_at + LATE_ANSWER_SECONDS, "question")
-            if not self._uncalled or not (owed := self._owed()):
-                return self._ask_or_wait(now)
-            self._todo.extend(owed)
-            self._calling = True
-        if self._stopped or now >= self._deadline_at:
-            self._todo.clear()
-        if self._todo or self.in_flight:
-            return self._call_or_wait(now, room)
-        self._end_round(now)
-        return self.next_step(now, room)
-
-    def _call_or_wait(self, now: float, room: int) -> Step:
-        if now >= self._cut_at and not self._cut:
+        books = self.books
+        if books.in_flight and now >= self._cut_at and not self._cut:
             return Cut(self._cut_reason)
-        wake_at = math.inf if self._cut else self._cut_at
-        free = min(self._broadcast.concurrency - self.in_flight, len(self._todo))
-        if free > 0 and now < self._next_start_at:
-            return Wait(min(self._next_start_at, wake_at), "calls")
-        if min(free, room) <= 0:
-            return Wait(wake_at, "calls")
-        count = 1 if self._broadcast.stagger_seconds else min(free, room)
-        return Call(tuple(islice(self._todo, count)))
+        if count := self._count_to_start(now, room):
+            return Call(tuple(islice(self._queue, count)))
+        busy = bool(books.in_flight) or self._may_call(now)
+        if not busy and (ending := self._find_ending(now)):
+            books.ending = ending
+            return Finish(ending)
+        ask_at = self._find_ask_at(busy, now)
+        if ask_at <= now:
+            return Ask(books.deadline_at)
+        return self._wait(ask_at, busy, now)
 
-    def _ask_or_wait(self, now: float) -> Step:
-        assert self._ask_at is not None  # else patience is spent, which is an ending
-        if now < self._ask_at:
-            return Wait(min(self._ask_at, self._deadline_at), self._wait_reason())
-        return Ask(self._deadline_at)
+    def _count_to_start(self, now: float, room: int) -> int:
+        """How many calls to start now."""
+        if not self.waits_for_room(now):
+            return 0
+        free = self._broadcast.concurrency - self.books.in_flight
+        return min(free, room, 1 if self._broadcast.stagger_seconds else len(self._queue))
 
     def _find_ending(self, now: float) -> Ending | None:
-        if self._failure and self._failure.error_type in rules.NEVER_RESOLVED:
+        """Why it is over, if it is, when no call is in flight and none begins."""
+        books = self.books
+        waits = books.too_few() or any(map(books.may_come_back, books.entries.values()))
+        if self._is_never_resolved():
             return "never_resolved"
-        callable_now = self._uncalled and bool(self._owed())
-        waits = self._too_few() or any(map(self._may_come_back, self._entries.values()))
-        if not callable_now and self._confirmed() and not waits:
+        if books.confirmed() and not waits:
             return "confirmed"
-        if self._stopped:
+        if books.stopped:
             return "stopped"
-        if now >= self._deadline_at + (LATE_ANSWER_SECONDS if self._asking else 0.0):
+        if now >= books.deadline_at + (LATE_ANSWER_SECONDS if self._asking else 0.0):
             return "deadline"
-        if not callable_now and not self._asking and self._ask_at is None:
+        if not self._asking and self._find_ask_at(False, now) == math.inf:
             return "settle"
         return None
 
-    def _owed(self) -> tuple[Endpoint, ...]:
-        """The endpoints of the last answer that another call may still win over, in its order."""
-        return tuple(endpoint for endpoint in self._listed() if self._owes(self._entries[endpoint]))
+    def _find_ask_at(self, busy: bool, now: float) -> float:
+        """When to ask who is there; infinity if no answer is of use any more.
 
-    def _listed(self) -> tuple[Endpoint, ...]:
-        return self._answer.endpoints if self._answer else ()
-
-    def _owes(self, entry: rules.Entry) -> bool:
-        return entry.listed_in is self._answer and self._still_owes(entry)
-
-    def _still_owes(self, entry: rules.Entry) -> bool:
-        """Whether a call to it could still come, if it is listed."""
-        return not entry.acknowledged and self._may_be_called(entry)
-
-    def _may_be_called(self, entry: rules.Entry) -> bool:
-        """Whether another call is allowed and could succeed."""
-        attempts_left = entry.attempts < self._broadcast.attempts
-        return attempts_left and (entry.last is None or rules.is_retried(entry.last))
-
-    def _confirmed(self) -> bool:
-        return (
-            self._failure is None
-            and self._answer is not None
-            and self._baseline is not None
-            and rules.is_newer(self._answer, self._baseline)
-            and not self._owed()
-        )
-
-    def _may_come_back(self, entry: rules.Entry) -> bool:
-        """Whether it is missing, and it matters: it could be called again, or would not be gone.
-
-        A pod that restarts leaves DNS, and comes back with its old cache where that is on a volume.
+        While calls are in flight or about to begin (`busy`), as if there were all the patience in
+        the world. Else `settle` limits it, and the last question comes when it is over.
         """
-        missing = entry.listed_in is not self._answer and not entry.acknowledged
-        return missing and (not entry.reached or self._may_be_called(entry))
+        if self._asking or self.books.stopped or self._is_never_resolved():
+            return math.inf
+        if now >= self.books.deadline_at:
+            return math.inf
+        pause = rules.pause_seconds(self._failures) if self._failures else self._gap()
+        due_at = max(self._due_at, (self._over_at if self._failures else self._asked_at) + pause)
+        at = min(self._quiet_at, due_at)
+        if busy or not self.books.questions:
+            return at
+        patience_ends_at = self._patience_began_at + self._broadcast.settle_seconds
+        if self._due_at < math.inf:
+            return min(at, max(patience_ends_at, due_at))
+        if max(self._over_at, self._patience_began_at) < patience_ends_at:
+            return min(at, patience_ends_at)
+        return math.inf
 
-    def _too_few(self) -> bool:
-        """Whether fewer than min_pods acknowledged or are listed: somebody may be yet to come."""
-        present = sum(e.acknowledged or e.listed_in is self._answer for e in self._entries.values())
-        return present < self._broadcast.min_pods
+    def _gap(self) -> float:
+        """The least time from one question to the next, so that those who are due share one."""
+        took = self._over_at - self._asked_at
+        return rules.gap_seconds(self._broadcast, took) if self.books.questions else 0.0
+
+    def _wait(self, ask_at: float, busy: bool, now: float) -> Wait:
+        """Until when there is nothing to do, and what for."""
+        books, until = self.books, ask_at
+        if not books.in_flight:
+            late = LATE_ANSWER_SECONDS if self._asking else 0.0
+            until = min(until, books.deadline_at + late)
+        elif not self._cut:
+            until = min(until, self._cut_at)
+        if self._may_call(now) and books.in_flight < self._broadcast.concurrency:
+            until = min(until, self._next_start_at if now < self._next_start_at else math.inf)
+        if self._asking:
+            return Wait(until, "question")
+        return Wait(until, "calls" if busy else self._wait_reason())
 
     def _wait_reason(self) -> WaitReason:
-        if self._failure or (self._too_few() and not self._listed()):
+        books = self.books
+        if books.failure or (books.too_few() and not (books.answer and books.answer.endpoints)):
             return "no_answer"
-        if self._owed():
+        if any(books.owed()):
             return "backoff"
-        if self._too_few():
+        if books.too_few():
             return "min_pods"
-        return "absent" if self._confirmed() else "cached_answer"
+        return "absent" if books.confirmed() else "cached_answer"
 
     # --- what happened ------------------------------------------------------------------------
 
-    def record_question(self) -> None:
-        """Books that an `Ask` is under way."""
-        self._asking = True
+    def record_question(self, now: float) -> None:
+        """Books that an `Ask` is under way. It serves all who are due by now."""
+        self._asking, self._asked_at = True, now
+        self._quiet += now < self._due_at
+        self._due_at = self._find_due_at()
+
+    def _find_due_at(self) -> float:
+        """When the first is due for whom the last question was asked too early."""
+        due = (e.due_at for e in self.books.owed() if e.phase == "owed")
+        return min((at for at in due if at > self._asked_at), default=math.inf)
 
     def record_answer(self, answer: Answer, now: float) -> Change:
-        """Books who is listed now.
+        """Books who is listed now, and who joins the queue or leaves it.
 
         That nobody is listed any more is believed when a newer answer says the same: a server that
         has just started, or another one after a lost packet, may say so as well.
         """
-        if not answer.endpoints and self._entries:
+        books = self.books
+        if not answer.endpoints and books.entries:
             self._first_empty = self._first_empty or answer
-            if not rules.is_newer(answer, self._first_empty):
+            if not answer.is_newer_than(self._first_empty):
                 self.record_failure(ResolutionFailure(answer.qname, "no_pods", "doubted"), now)
                 return Change(0, 0, 0, None, nobody=True, doubted=True)
         else:
             self._first_empty = None
-        self.rounds += 1
-        self._asking = False
-        self._failure = None
-        self._uncalled = True
-        previous, self._answer = self._answer, answer
-        newcomers = 0
-        for endpoint in answer.endpoints:
-            entry = self._entries.get(endpoint)
-            newcomers += entry is None
-            self._entries[endpoint] = rules.listed(entry, answer)
-        left = [endpoint for endpoint, e in self._entries.items() if e.listed_in is previous]
-        for endpoint in left:
-            entry = self._entries[endpoint] = self._entries[endpoint]._replace(missing_from=answer)
-            if self._may_come_back(entry):
-                settled_at = now + self._broadcast.settle_seconds
-                self._patience_ends_at = max(self._patience_ends_at, settled_at)
+        self._end_question(now)
+        self._failures, books.failure = 0, None
+        previous, books.answer = books.answer, answer
+        books.answer_asked_at = self._asked_at
+        newcomers = self._list(answer)
+        left = self._miss(answer, previous, now)
+        self._due_at = self._find_due_at()
+        if self._first is None:
+            self._first = set(answer.endpoints)
         if answer.capped:
-            self._capped = True
-        elif answer.endpoints and previous and rules.is_newer(answer, previous):
-            self._capped = False
-        newer = rules.is_newer(answer, self._baseline) if self._baseline else None
-        if not self._owed():
-            self.first_calls_made = True
-            self._baseline = self._baseline or answer
-            if previous and not rules.is_newer(answer, previous):  # a cached copy: until it expires
-                self._ask(answer.expires_latest_at + rules.ASK_AGAIN_SECONDS, now)
-            else:
-                self._ask(now + self._pause(), now)
-        nobody = not answer.endpoints and self._too_few()
-        return Change(len(answer.endpoints), newcomers, len(left), newer, nobody)
+            books.capped = answer
+        elif answer.endpoints and books.capped and answer.is_newer_than(books.capped):
+            books.capped = None
+        newer = answer.is_newer_than(books.in_force) if books.in_force else None
+        if not self._queue:
+            books.in_force = books.in_force or answer
+        self._is_copy = previous is not None and answer.is_copy_beside(previous)
+        if self._queue:
+            self._quiet = 0
+        self._quiet_at = self._find_quiet_at(answer)
+        nobody = not answer.endpoints and books.too_few()
+        return Change(len(answer.endpoints), newcomers, left, newer, nobody)
+
+    def _list(self, answer: Answer) -> int:
+        """Books who is listed; whose turn it is joins the queue. Returns how many are new."""
+        entries, number, newcomers = self.books.entries, self.books.questions, 0
+        for endpoint in answer.endpoints:
+            entry = entries.get(endpoint)
+            newcomers += entry is None
+            entry = (entry or Entry(answer, number))._replace(
+                listed_in=answer, listed_by=number, missing_from=None
+            )
+            if entry.phase == "owed" and entry.due_at <= self._asked_at:
+                entry = entry._replace(phase="queued")
+                self._queue.append(endpoint)
+            entries[endpoint] = entry
+        return newcomers
+
+    def _miss(self, answer: Answer, previous: Answer | None, now: float) -> int:
+        """Books who is no longer listed. Returns how many they are.
+
+        Who waits for another call leaves the queue: its address may be somebody else's by now. Who
+        was never called stays in it: it may only have become unready.
+        """
+        books = self.books
+        left = [endpoint for endpoint, e in books.entries.items() if e.listed_in is previous]
+        for endpoint in left:
+            entry = books.entries[endpoint]._replace(missing_from=answer)
+            if entry.phase == "queued" and entry.attempts:
+                entry = entry._replace(phase="owed")
+            books.entries[endpoint] = entry
+            if books.may_come_back(entry):
+                self._patience_began_at = max(self._patience_began_at, now)
+        if left:
+            self._queue = deque(e for e in self._queue if books.entries[e].phase == "queued")
+        return len(left)
 
     def record_failure(self, failure: ResolutionFailure, now: float) -> None:
         """Books that a question had no answer, and why."""
-        self.rounds += 1
-        self._asking = False
-        self.first_calls_made = True
-        self._failure = failure
-        self._uncalled = False
-        self._ask(now + self._pause(), now)
+        self._end_question(now)
+        self._failures += 1
+        self._quiet = 0
+        self.books.failure = failure
+        self._first = self._first or set()
+        self._quiet_at = now + rules.pause_seconds(self._failures)
+
+    def _end_question(self, now: float) -> None:
+        self.books.questions += 1
+        self._asking, self._over_at = False, now
+
+    def _find_quiet_at(self, answer: Answer) -> float:
+        """When to ask after this answer, though nobody waits for it."""
+        if self._is_copy:
+            return answer.expires_latest_at + ASK_AGAIN_SECONDS
+        return self._over_at + rules.pause_seconds(self._quiet + 1)
 
     def record_started(self, endpoints: tuple[Endpoint, ...], now: float) -> None:
         """Books that calls to these endpoints, of a `Call`, are in flight."""
-        for _ in endpoints:
-            self._todo.popleft()
-        self.in_flight += len(endpoints)
+        books = self.books
+        assert books.answer  # calls are made from an answer
+        for endpoint in endpoints:
+            self._queue.popleft()
+            entry = books.entries[endpoint]
+            books.entries[endpoint] = entry._replace(phase="called", called_by=entry.listed_by)
+        books.in_flight += len(endpoints)
         self._next_start_at = now + self._broadcast.stagger_seconds
+        # Of several caches, one may list fewer and expire earlier. Whichever copy the calls were
+        # made from, seeing one of them again proves nothing, so the latest is what counts.
+        if not books.in_force or books.answer.expires_latest_at > books.in_force.expires_latest_at:
+            books.in_force = books.answer
 
     def record_call(self, result: CallResult, now: float) -> Booked:
         """Books what a call came to. Returns which attempt it was, and when the next will be."""
-        self.calls += 1
-        self.in_flight -= 1
-        before = self._entries[result.endpoint]
-        entry = rules.Entry(
-            listed_in=before.listed_in,
+        books, broadcast = self.books, self._broadcast
+        books.calls += 1
+        books.in_flight -= 1
+        books.last_call_ended_at = now
+        before = books.entries[result.endpoint]
+        entry = before._replace(
             attempts=before.attempts + 1,
-            acknowledged=result.error_type is None,
             reached=before.reached or result.error_type not in rules.NOT_ACCEPTED,
             last=result._replace(response_body=None) if result.response_body else result,
         )
         seconds = None
-        if self._owes(entry):
-            seconds = rules.backoff_seconds(
-                self._broadcast, entry.attempts, result.retry_after_seconds
-            )
-            entry = entry._replace(call_again_at=now + seconds)
-            if self._stopped or entry.call_again_at >= self._deadline_at:
-                seconds = None  # that call will not come
-        self._entries[result.endpoint] = entry
-        return Booked(entry.attempts, seconds)
+        self._patience_began_at = max(self._patience_began_at, now)
+        if result.error_type is None:
+            entry = entry._replace(phase="acknowledged")
+        elif entry.attempts == broadcast.attempts or not rules.is_retried(result):
+            entry = entry._replace(phase="failed")
+        else:
+            seconds = rules.backoff_seconds(broadcast, entry.attempts, result.retry_after_seconds)
+            entry = entry._replace(phase="owed", due_at=now + seconds)
+            if not books.is_listed(entry):
+                seconds = None  # whether it comes back is not known
+            else:
+                self._due_at = min(self._due_at, entry.due_at)
+                self._patience_began_at = max(self._patience_began_at, entry.due_at)
+                if books.stopped or entry.due_at >= books.deadline_at:
+                    seconds = None  # that call will not come
+        books.entries[result.endpoint] = entry
+        if self._first:
+            self._first.discard(result.endpoint)
+        if not books.in_flight and not self._queue and not self._failures and books.answer:
+            self._quiet = 0
+            self._quiet_at = self._find_quiet_at(books.answer)
+        return Booked(entry.attempts, entry.called_by, seconds)
 
     def record_cut(self) -> None:
         """Books that the calls in flight were told to end."""
         self._cut = True
-
-    def _end_round(self, now: float) -> None:
-        """All calls that were made from the answer are over."""
-        assert self._answer is not None  # calls are made from an answer
-        answered_at = self._answer.expires_latest_at - self._answer.ttl_seconds
-        # Of several caches, one may list fewer and expire earlier. Whichever copy the calls were
-        # made from, seeing one of them again proves nothing, so the latest is what counts.
-        if not self._baseline or self._answer.expires_latest_at > self._baseline.expires_latest_at:
-            self._baseline = self._answer
-        self._calling = False
-        self._uncalled = False
-        self.first_calls_made = True
-        self._quiet_questions = 0
-        waits = [entry.call_again_at for entry in self._entries.values() if self._owes(entry)]
-        self._patience_ends_at = max([now, *waits]) + self._broadcast.settle_seconds
-        if waits:
-            self._ask_at = max(waits)
-        else:
-            self._ask(answered_at + self._pause(), now)
 
     def record_stop(self, cut_at: float) -> None:
         """Books a stop signal: no new call starts, and calls in flight are cut at `cut_at`.
 
         Who is owed a call is cancelled. A second signal may make `cut_at` earlier.
         """
-        self._stopped = True
+        self.books.stopped = True
         if cut_at < self._cut_at:
             self._cut_at, self._cut_reason = cut_at, "cancelled"
 
-    def _ask(self, at: float, now: float) -> None:
-        """Sets the time of the next question; once more when patience ends, then never again."""
-        self._ask_at = min(at, self._patience_ends_at) if now < self._patience_ends_at else None
-
-    def _pause(self) -> float:
-        """Seconds between two questions, more as it drags on."""
-        self._quiet_questions += 1
-        return rules.pause_seconds(self._quiet_questions)
-
-    # --- what came of it ----------------------------------------------------------------------
-
     def report(self, now: float) -> BroadcastReport:
         """What the broadcast came to, once `next_step` has said Finish."""
-        endpoints = tuple(self._judge(endpoint, e) for endpoint, e in self._entries.items())
-        counts = Counter(report.verdict for report in endpoints)
-        reason = self._find_reason(counts, any(e.error_type == "deadline" for e in endpoints))
-        outcome: Outcome = "complete"
-        if reason:
-            outcome = "partial" if counts["acknowledged"] else "failed"
-        return BroadcastReport(
-            name=self._broadcast.name,
-            outcome=outcome,
-            reason=reason,
-            endpoints=endpoints,
-            rounds=self.rounds,
-            calls=self.calls,
-            confirmed=self._confirmed(),
-            resolution_error=self._failure.error_type if self._failure else None,
-            stale=self._answer is not None and self._answer.stale,
-            duration_seconds=now - self._started_at,
-            ending=self.ending,
-        )
-
-    def _judge(self, endpoint: Endpoint, entry: rules.Entry) -> EndpointReport:
-        verdict: Verdict = "failed"
-        error_type = entry.last.error_type if entry.last else None
-        listed = entry.listed_in is self._answer
-        if entry.acknowledged:
-            verdict = "acknowledged"
-        elif error_type == "cancelled" or (self.ending == "stopped" and self._still_owes(entry)):
-            verdict = "cancelled"
-        elif self.ending == "deadline" and self._owes(entry):
-            error_type = "deadline"
-        elif not listed and self._is_gone(entry):
-            verdict = "gone"
-        left_dns = verdict == "failed" and not listed
-        return EndpointReport(endpoint, verdict, entry.attempts, error_type, left_dns, entry.last)
-
-    def _is_gone(self, entry: rules.Entry) -> bool:
-        """Whether it never accepted a connection, and DNS stopped listing it for good.
-
-        It was missing until `settle` was over, and the last answer, which lists others, is newer
-        than the first that did not list it: one unlucky copy in a cache proves nothing, nor does it
-        that nobody is listed.
-        """
-        answer = self._answer
-        return (
-            not entry.reached
-            and self.ending == "settle"
-            and self._failure is None
-            and answer is not None
-            and bool(answer.endpoints)
-            and entry.missing_from is not None
-            and rules.is_newer(answer, entry.missing_from)
-        )
-
-    def _find_reason(self, counts: Counter[Verdict], deadline_hit: bool) -> Reason | None:
-        """Why the broadcast is not complete, or None if it is."""
-        if self._failure and self._failure.error_type in rules.NEVER_RESOLVED:
-            return self._failure.error_type
-        short = counts["acknowledged"] < self._broadcast.min_pods or self._answer is None
-        if counts["cancelled"] or (self.ending == "stopped" and short and not counts["failed"]):
-            return "cancelled"
-        if counts["failed"]:
-            if deadline_hit:
-                return "deadline"
-            return "some_calls_failed" if counts["acknowledged"] else "all_calls_failed"
-        if self._failure and self._failure.error_type in rules.LIST_SOMEBODY:
-            return self._failure.error_type
-        if self._capped:
-            return "dns_capped"
-        if not short:
-            return None
-        if counts["acknowledged"]:
-            return "min_pods"
-        if self._failure:
-            return self._failure.error_type
-        return "no_pods" if self._answer else "deadline"
+        return verdict.report(self.books, now)

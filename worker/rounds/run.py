@@ -68,7 +68,8 @@ class Rounds:
             for number, room in self._schedule.shares(self._world.now()):
                 self._go_on(number, room)
             if self._due_at:
-                self._take(self._world.receive(min(self._due_at.values())))
+                until = min(self._schedule.begins_at, *self._due_at.values())
+                self._take(self._world.receive(until))
         self.current = None
         # A signal that arrived while the last lines were written is still a stop.
         self._take(self._world.receive(self._world.now()))
@@ -102,7 +103,7 @@ class Rounds:
                 case Ask(ends_at):
                     self._asked_at[number] = now
                     self._world.ask(number, ends_at)
-                    ledger.record_question()
+                    ledger.record_question(now)
                 case Call(endpoints):
                     self._world.call(number, endpoints)
                     ledger.record_started(endpoints, now)
@@ -163,7 +164,7 @@ class Rounds:
             raise outcome
         ledger = self._schedule.ledgers[number]
         booked = ledger.record_call(outcome, self._world.now())
-        _log_call(outcome, booked, ledger.rounds, self._logs[number])
+        _log_call(outcome, booked, self._logs[number])
 
     def _answered(self, number: int, outcome: Answer | ResolutionFailure | Exception) -> None:
         self.current = self._broadcasts[number].name
@@ -179,7 +180,7 @@ class Rounds:
             if not change.nobody:
                 log.info(
                     "endpoints.resolved",
-                    round=ledger.rounds,
+                    round=ledger.books.questions,
                     qname=outcome.qname,
                     endpoints=change.endpoints,
                     newcomers=change.newcomers,
@@ -196,7 +197,7 @@ class Rounds:
         write = log.error if over else log.warning
         write(
             "resolution.failed",
-            round=ledger.rounds,
+            round=ledger.books.questions,
             qname=failure.qname,
             error_type=failure.error_type,
             error_message=failure.error_message,
@@ -204,10 +205,10 @@ class Rounds:
         )
 
 
-def _log_call(result: CallResult, booked: Booked, round_number: int, log: Log) -> None:
+def _log_call(result: CallResult, booked: Booked, log: Log) -> None:
     fields = {
         "endpoint": result.endpoint,
-        "round": round_number,
+        "round": booked.round,
         "attempt": booked.attempt,
         "status_code": result.status_code,
         "duration_seconds": result.duration_seconds,

@@ -5,6 +5,7 @@ Pure, as `ledger` is, which decides within one broadcast.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -16,8 +17,9 @@ class Schedule:
     """Broadcasts begin in their order. Each `Ledger` is made when its broadcast begins.
 
     The next begins when the one before has made its first call to every endpoint of its first
-    answer, or had no such answer; with `sequential`, when the one before is finished. Once the run
-    is stopped or `deadline_at` is over, all begin, to report that they were not carried out.
+    answer, or had no such answer, or none for a second; with `sequential`, when the one before is
+    finished. Once the run is stopped or `deadline_at` is over, all begin, to report that they were
+    not carried out.
     """
 
     def __init__(
@@ -28,12 +30,14 @@ class Schedule:
         self._deadline_at = deadline_at
         self._most_in_flight = max((b.concurrency for b in broadcasts), default=0)
         self._cut_at: float | None = None  # of a stop signal
+        self._turn = itertools.count()
+        self._served: dict[int, int] = {}  # in which turn a broadcast was last given places
         self.ledgers: list[Ledger] = []  # of the broadcasts that have begun, by their number
 
     def begin(self, now: float) -> int | None:
         """Begins the next broadcast if it may begin now, and returns its number."""
         number = len(self.ledgers)
-        if number == len(self._broadcasts) or not self._may_begin(now):
+        if number == len(self._broadcasts) or now < self.begins_at:
             return None
         ledger = Ledger(self._broadcasts[number], now, self._deadline_at)
         if self._cut_at is not None:
@@ -41,24 +45,32 @@ class Schedule:
         self.ledgers.append(ledger)
         return number
 
-    def _may_begin(self, now: float) -> bool:
-        if not self.ledgers or self._cut_at is not None or now >= self._deadline_at:
-            return True
+    @property
+    def begins_at(self) -> float:
+        """When the next broadcast begins; infinity while something has to happen before."""
+        if len(self.ledgers) == len(self._broadcasts):
+            return math.inf
+        if not self.ledgers or self._cut_at is not None:
+            return -math.inf
         before = self.ledgers[-1]
-        return bool(before.ending) if self._sequential else before.first_calls_made
+        if before.books.ending:
+            return -math.inf
+        lets_begin_at = math.inf if self._sequential else before.lets_next_begin_at
+        return min(lets_begin_at, self._deadline_at)
 
     def shares(self, now: float) -> Iterator[tuple[int, int]]:
         """Who may start how many calls now. Each is to start them before the next share is asked.
 
-        The run has no more calls in flight than its largest broadcast may have. Whoever has the
-        fewest is served first, so that none that is slow keeps the others from their calls.
+        The run has no more calls in flight than its largest broadcast may have. Whoever was served
+        longest ago is served first, so that none waits while another is served twice.
         """
-        while room := self._most_in_flight - sum(ledger.in_flight for ledger in self.ledgers):
+        while room := self._most_in_flight - sum(each.books.in_flight for each in self.ledgers):
             waiting = [n for n, each in enumerate(self.ledgers) if each.waits_for_room(now)]
             if not waiting:
                 return
-            least = min(waiting, key=lambda number: self.ledgers[number].in_flight)
-            yield least, math.ceil(room / len(waiting))
+            longest = min(waiting, key=lambda number: self._served.get(number, -1))
+            self._served[longest] = next(self._turn)
+            yield longest, math.ceil(room / len(waiting))
 
     def record_stop(self, cut_at: float) -> None:
         """Books a stop signal: no new call starts, and calls in flight are cut at `cut_at`."""

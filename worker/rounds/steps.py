@@ -50,7 +50,7 @@ Step = Ask | Call | Cut | Wait | Finish
 
 
 class Change(NamedTuple):
-    """How an answer differs from the one before; `newer` than the one the calls were made from."""
+    """How an answer differs from the one before; `newer` than those that calls were made from."""
 
     endpoints: int
     newcomers: int
@@ -61,7 +61,10 @@ class Change(NamedTuple):
 
 
 class Booked(NamedTuple):
-    """A call's attempt number, from 1, and the seconds until the next call, if one will come."""
+    """A call's attempt number, from 1, the number of the question that listed its endpoint before
+    it began, and the seconds until the next call, if one will come.
+    """
 
     attempt: int
+    round: int
     retry_in_seconds: float | None

@@ -102,21 +102,22 @@ RUN_DEADLINE = (
 
 
 @pytest.mark.parametrize(
-    ("seconds", "expected"),
+    ("by_run", "seconds", "expected"),
     [
-        (299.9, RUN_DEADLINE),
-        (299.9999999, OWN_DEADLINE),  # 300.0 in the log
-        (300.0, OWN_DEADLINE),
-        (300.004, OWN_DEADLINE),
+        (True, 299.9, RUN_DEADLINE),
+        (True, 300.4, RUN_DEADLINE),  # reported late
+        (False, 300.0, OWN_DEADLINE),
+        (False, 300.4, OWN_DEADLINE),
     ],
 )
 @pytest.mark.parametrize(
     "cut", [failed("deadline"), EndpointReport(Endpoint("10.0.0.2", 8080), "failed", 0, "deadline")]
 )
-def test_a_deadline_that_came_early_was_that_of_the_run(
-    cut: EndpointReport, seconds: float, expected: str
+def test_the_ledger_says_whose_deadline_it_was(
+    cut: EndpointReport, by_run: bool, seconds: float, expected: str
 ) -> None:
-    ended = report(ACKNOWLEDGED, cut, reason="deadline", duration_seconds=seconds)
+    deadline: dict[str, Any] = {"duration_seconds": seconds, "ended_by_run": by_run}
+    ended = report(ACKNOWLEDGED, cut, reason="deadline", **deadline)
     assert hint(BROADCAST, ended) == expected.replace("MISSED", "1 of 2")
 
 
@@ -146,6 +147,7 @@ def test_what_ended_the_wait_for_a_newer_answer_is_named(
     ending: Ending, seconds: float, expected: str
 ) -> None:
     fields: dict[str, Any] = {"outcome": "complete", "reason": None, "confirmed": False}
+    fields |= {"ended_by_run": seconds < BROADCAST.deadline_seconds}
     ended = report(ACKNOWLEDGED, **fields, ending=ending, duration_seconds=seconds)
     assert hint(BROADCAST, ended) == expected
 

@@ -1,0 +1,99 @@
+"""What is known of one broadcast: its endpoints, the last answer, what is in flight.
+
+`ledger` writes the books and decides by them; `verdict` reads in them what came of it. They tell
+apart who is owed a call, who may come back, and what is confirmed, and change nothing by it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from worker.model import Answer, Broadcast, CallResult, Ending, Endpoint, ResolutionFailure
+
+Phase = Literal["owed", "queued", "called", "acknowledged", "failed"]
+
+
+class Entry(NamedTuple):
+    """What is known of one endpoint.
+
+    `phase`: it is owed a call, waits in the queue for a place, has a call in flight, acknowledged,
+    or failed for good. `due_at` is when it may be called again at the earliest.
+    """
+
+    listed_in: Answer  # the last one
+    listed_by: int  # the number of the question that it answered
+    missing_from: Answer | None = None  # the first answer since then that does not list it
+    phase: Phase = "owed"
+    due_at: float = -math.inf
+    attempts: int = 0  # calls that have ended
+    called_by: int = 0  # `listed_by` when its last call began
+    reached: bool = False  # a connection was accepted once, whatever came of it
+    last: CallResult | None = None
+
+    @property
+    def may_be_called(self) -> bool:
+        """Whether another call is allowed and could succeed, be it listed or not."""
+        return self.phase in {"owed", "queued", "called"}
+
+
+@dataclass(slots=True)
+class Books:
+    """Every time is a second of one monotonic clock."""
+
+    broadcast: Broadcast
+    started_at: float
+    deadline_at: float
+    entries: dict[Endpoint, Entry] = field(default_factory=dict)
+    answer: Answer | None = None  # the last good one
+    answer_asked_at: float = -math.inf
+    in_force: Answer | None = None  # when a call began; of several the one that expires last
+    failure: ResolutionFailure | None = None  # of the last question
+    capped: Answer | None = None  # the last that may list fewer endpoints than there are
+    calls: int = 0
+    in_flight: int = 0
+    last_call_ended_at: float = -math.inf
+    questions: int = 0  # that are over
+    stopped: bool = False
+    ending: Ending | None = None
+
+    def is_listed(self, entry: Entry) -> bool:
+        return entry.listed_in is self.answer
+
+    def is_owed(self, entry: Entry) -> bool:
+        """Whether it should be called; who was never called need not be listed any more."""
+        return entry.may_be_called and (self.is_listed(entry) or not entry.attempts)
+
+    def owed(self) -> Iterator[Entry]:
+        return filter(self.is_owed, self.entries.values())
+
+    def may_come_back(self, entry: Entry) -> bool:
+        """Whether it is missing, and it matters: it could be called again, or would not be gone.
+
+        A pod that restarts leaves DNS, and comes back with its old cache where that is on a volume.
+        """
+        missing = not self.is_listed(entry) and entry.phase != "acknowledged"
+        return missing and (not entry.reached or entry.may_be_called)
+
+    def too_few(self) -> bool:
+        """Whether fewer than min_pods acknowledged or are listed: somebody may be yet to come."""
+        present = sum(e.phase == "acknowledged" or self.is_listed(e) for e in self.entries.values())
+        return present < self.broadcast.min_pods
+
+    def confirmed(self) -> bool:
+        """Whether an answer shows that nobody was missed.
+
+        It was asked for after the last call had ended, and it cannot be the copy in a cache of one
+        that was in force when a call began.
+        """
+        return (
+            not self.in_flight
+            and self.failure is None
+            and self.answer is not None
+            and self.in_force is not None
+            and self.answer_asked_at >= self.last_call_ended_at
+            and self.answer.is_newer_than(self.in_force)
+            and not any(self.owed())
+        )

@@ -1,0 +1,100 @@
+"""What came of a broadcast, once it is over. Reads the books, and changes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from worker.model import BroadcastReport, Endpoint, EndpointReport, Outcome, Reason, Verdict
+from worker.rounds import rules
+from worker.rounds.books import Books, Entry
+
+
+def report(books: Books, now: float) -> BroadcastReport:
+    """What the broadcast came to by now."""
+    endpoints = tuple(judge(books, endpoint, entry) for endpoint, entry in books.entries.items())
+    counts = Counter(each.verdict for each in endpoints)
+    reason = find_reason(books, counts, any(e.error_type == "deadline" for e in endpoints))
+    outcome: Outcome = "complete"
+    if reason:
+        outcome = "partial" if counts["acknowledged"] else "failed"
+    return BroadcastReport(
+        name=books.broadcast.name,
+        outcome=outcome,
+        reason=reason,
+        endpoints=endpoints,
+        rounds=books.questions,
+        calls=books.calls,
+        confirmed=books.confirmed(),
+        resolution_error=books.failure.error_type if books.failure else None,
+        stale=books.answer is not None and books.answer.stale,
+        duration_seconds=now - books.started_at,
+        ending=books.ending,
+        ended_by_run=books.deadline_at < books.started_at + books.broadcast.deadline_seconds,
+    )
+
+
+def judge(books: Books, endpoint: Endpoint, entry: Entry) -> EndpointReport:
+    """What one endpoint came to."""
+    verdict: Verdict = "failed"
+    error_type = entry.last.error_type if entry.last else None
+    if entry.phase == "acknowledged":
+        verdict = "acknowledged"
+    elif error_type == "cancelled" or _is_given_up(books, entry):
+        verdict = "cancelled"
+    elif books.ending == "deadline" and books.is_owed(entry):
+        error_type = "deadline"
+    elif is_gone(books, entry):
+        verdict = "gone"
+    left_dns = verdict == "failed" and not books.is_listed(entry)
+    return EndpointReport(endpoint, verdict, entry.attempts, error_type, left_dns, entry.last)
+
+
+def _is_given_up(books: Books, entry: Entry) -> bool:
+    """Whether the call that it was owed never came, since the broadcast was given up."""
+    if books.ending == "never_resolved":
+        return not entry.attempts
+    return books.ending == "stopped" and entry.may_be_called
+
+
+def is_gone(books: Books, entry: Entry) -> bool:
+    """Whether it was tried, never accepted a connection, and DNS stopped listing it for good.
+
+    It was missing until `settle` was over, and the last answer, which lists others, is newer than
+    the first that did not list it: one unlucky copy in a cache proves nothing, nor does it that
+    nobody is listed.
+    """
+    answer = books.answer
+    return (
+        entry.attempts > 0
+        and not entry.reached
+        and not books.is_listed(entry)
+        and books.ending == "settle"
+        and books.failure is None
+        and answer is not None
+        and bool(answer.endpoints)
+        and entry.missing_from is not None
+        and answer.is_newer_than(entry.missing_from)
+    )
+
+
+def find_reason(books: Books, counts: Counter[Verdict], deadline_hit: bool) -> Reason | None:
+    """Why the broadcast is not complete, or None if it is."""
+    failure = books.failure.error_type if books.failure else None
+    if failure in rules.NEVER_RESOLVED:
+        return failure
+    short = counts["acknowledged"] < books.broadcast.min_pods or books.answer is None
+    if counts["cancelled"] or (books.ending == "stopped" and short and not counts["failed"]):
+        return "cancelled"
+    if counts["failed"]:
+        if deadline_hit:
+            return "deadline"
+        return "some_calls_failed" if counts["acknowledged"] else "all_calls_failed"
+    if failure in rules.LIST_SOMEBODY:
+        return failure
+    if books.capped:
+        return "dns_capped"
+    if not short:
+        return None
+    if counts["acknowledged"]:
+        return "min_pods"
+    return failure or ("no_pods" if books.answer else "deadline")

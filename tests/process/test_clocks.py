@@ -60,7 +60,8 @@ def test_a_pod_that_hangs_keeps_no_newcomer_and_no_other_call_waiting(
     by_endpoint = {e["endpoint"]: e for e in finished.events("call.succeeded")}
     assert by_endpoint[endpoints[hangs]]["round"] == 1
     assert by_endpoint[endpoints[fails]]["attempt"] == 2
-    assert by_endpoint[endpoints[fails]]["round"] == by_endpoint[endpoints[comes]]["round"] == 2
+    assert by_endpoint[endpoints[fails]]["round"] > 1
+    assert by_endpoint[endpoints[comes]]["round"] > 1
     last = finished.only("broadcast.finished")
     assert (last["outcome"], last["confirmed"], last["acknowledged"]) == ("complete", True, 3)
     # The answer that confirms was asked for after the last call had ended.

@@ -200,12 +200,12 @@ def test_the_runs_deadline_ends_all_broadcasts_and_those_that_never_began(
 def test_no_next_call_is_announced_that_the_deadline_forbids(run: Run, three_pods: Pods) -> None:
     three_pods[0].script(reply(503))
     config = (
-        f"- name: clear\n  url: http://web:{three_pods.port}/\n  deadline: 1500ms\n"
-        "  backoff: {initial: 1s, max: 1s}\n"
+        f"- name: clear\n  url: http://web:{three_pods.port}/\n  deadline: 5s\n"
+        "  backoff: {initial: 3s, max: 3s}\n"
     )
     finished = run(config)
     calls = finished.events("call.failed")
-    assert [(e["attempt"], e.get("retry_in_seconds")) for e in calls] == [(1, 1.0), (2, None)]
+    assert [(e["attempt"], e.get("retry_in_seconds")) for e in calls] == [(1, 3.0), (2, None)]
     assert len(three_pods[0].requests) == 2
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 
 from worker.commands import check, plan, schema
 from worker.commands.run import Run, log_usage_error, stack
 from worker.config.errors import ConfigInvalid
+from worker.log.formats import printable
 from worker.options import Options, UsageError, command_wanted, parse
 from worker.report import outcome as report
 from worker.stop import Stop, Stopped
+from worker.terminal import document
 
-STDERR = 2
 NO_RUN = {"check": check.run, "plan": plan.run, "schema": schema.run}
 
 
@@ -42,13 +42,8 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], stop: Stop) -
 
 
 def _print_errors(options: Options, invalid: ConfigInvalid) -> None:
-    from worker.terminal import display, document, excerpt
-
     if options.output == "json":
         print(document.to_json(document.invalid(invalid.errors)))  # noqa: T201
         return
     for error in invalid.errors:
-        text = (
-            excerpt.with_line(error, display.columns(STDERR)) if os.isatty(STDERR) else str(error)
-        )
-        print(text, file=sys.stderr)  # noqa: T201
+        print(printable(str(error)), file=sys.stderr)  # noqa: T201

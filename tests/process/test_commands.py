@@ -23,6 +23,7 @@ from tests.loopback.pods import Pods, silent
 from tests.loopback.program import BARE_ENVIRONMENT, ROOT, Worker, command_line
 from tests.process.conftest import Run
 from worker import __version__
+from worker.config.keys import KEYS
 
 CONFIG = """\
 - name: clear
@@ -220,6 +221,25 @@ def test_check_names_every_mistake_on_standard_error(run: Run) -> None:
         f"{file}:7:13: broadcasts[1].deadline: expected a duration such as 10s, got 1 m: write 1m",
         f"{file}:8:3: broadcasts[2].name: this key is required",
         f"{file}:8:3: broadcasts[2].url: this key is required",
+    ]
+
+
+@pytest.mark.parametrize("command", ["check", "plan"])
+def test_a_mistake_shows_no_secret_and_steers_no_terminal(command: str, tmp_path: Path) -> None:
+    file = tmp_path / "\x1b[2J.yaml"
+    file.write_text(
+        "- name: clear\n  url: http://me:hunter2@web:8080/\n"
+        "  auth: {bearer: hunter2}\n  password: hunter2\n"
+    )
+    finished = python(command, "--config", str(file))
+    assert (finished.returncode, finished.stdout) == (2, "")
+    place = str(file).replace("\x1b", r"\x1b")
+    assert finished.stderr.splitlines() == [
+        f"{place}:2:8: broadcasts[0].url: expected no user or password in the URL: set auth",
+        f"{place}:3:18: broadcasts[0].auth.bearer: expected {{env: NAME}} or {{file: PATH}}: no "
+        "secret belongs in this file",
+        f"{place}:4:3: broadcasts[0].password: unknown key: the keys here are "
+        f"{', '.join(key.name for key in KEYS)}",
     ]
 
 

@@ -38,15 +38,13 @@ from worker.model import Broadcast
 class Key(NamedTuple):
     """One key. Its value is that of the Broadcast's `field`, or a dictionary of several fields.
 
-    `example` is YAML. A value below a `secret` key may be a secret, whether it belongs there or
-    not: no excerpt shows it.
+    `example` is YAML.
     """
 
     name: str
     kind: Kind
     description: str
     example: str
-    secret: bool = False
 
     @property
     def field(self) -> str:
@@ -116,7 +114,6 @@ KEYS = (
         "`Authorization` and `Proxy-Authorization` only `{env: NAME}` or `{file: PATH}`. `Host` "
         "replaces the Host header, but not SNI.",
         "{X-Purge-Reason: deploy, X-Token: {env: PURGE_TOKEN}}",
-        secret=True,
     ),
     Key(
         "body",
@@ -124,14 +121,12 @@ KEYS = (
         "The request's body, as text in UTF-8. Only one of `body`, `json` and `body_file` can be "
         "set.",
         "'*'",
-        secret=True,
     ),
     Key(
         "json",
         Json(),
         "The request's body, sent as JSON with `Content-Type: application/json`.",
         "{caches: [pages, images]}",
-        secret=True,
     ),
     Key(
         "body_file",
@@ -139,7 +134,6 @@ KEYS = (
         "A file that holds the request's body, at most 16 MiB. A relative path starts at the "
         "configuration file's folder.",
         "purge.xml",
-        secret=True,  # a body may be written in place of its path
     ),
     Key(
         "auth",
@@ -147,7 +141,6 @@ KEYS = (
         "Credentials: `{basic: {username: …, password: …}}` or `{bearer: …}`. Password and token "
         "are `{env: NAME}` or `{file: PATH}`, since a ConfigMap is no place for them.",
         "{bearer: {file: /var/run/secrets/tokens/purge}}",
-        secret=True,
     ),
     Key(
         "tls",
@@ -156,7 +149,6 @@ KEYS = (
         "the URL's host and signed by a CA of the system trust store. Certificates are read once, "
         "when the run starts.",
         "{ca_file: /etc/ca/ca.crt}",
-        secret=True,  # a key may be written in place of its path
     ),
     Key(
         "expect",

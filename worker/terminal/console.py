@@ -7,7 +7,7 @@ terminal. The sentence of each event comes from the log.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
@@ -19,7 +19,6 @@ NAMED_ENDPOINTS = 3  # of those with the same cause; the log has a line for each
 CALLING = "calling"
 CALLS_FAILED = frozenset({"all_calls_failed", "some_calls_failed"})
 
-Excerpt = Callable[[Event], str]  # config.invalid -> the line of the file that it is about, or ""
 Cells = tuple[list[str], ...]  # one row of a table; each cell is a list of lines
 
 
@@ -193,18 +192,16 @@ def plain_table(view: View) -> list[str]:
     return ["", *lines, ""] if lines else []
 
 
-def details(event: Event, excerpt: Excerpt) -> list[str]:
-    """Lines below an event's own line: where a bug happened, or the line of a mistake."""
-    text = excerpt(event) if event["event"] == "config.invalid" else event.get("stack", "")
-    return [printable(line) for line in text.splitlines()]
+def details(event: Event) -> list[str]:
+    """Lines below an event's own line: where a bug happened."""
+    return [printable(line) for line in event.get("stack", "").splitlines()]
 
 
 class Lines:
     """A display of plain lines, where no live view can be drawn."""
 
-    def __init__(self, sink: Sink, excerpt: Excerpt = lambda _event: "") -> None:
+    def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._excerpt = excerpt
         self._view = View()
 
     def show(self, event: Event, passes: bool) -> None:
@@ -213,7 +210,7 @@ class Lines:
         if event["event"] == "run.finished":
             self._write(plain_table(self._view))
         if passes:
-            self._write([console_line(event), *details(event, self._excerpt)])
+            self._write([console_line(event), *details(event)])
 
     def _write(self, lines: Sequence[str]) -> None:
         for line in lines:

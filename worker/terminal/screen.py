@@ -23,7 +23,7 @@ from worker.log.events import Event
 from worker.log.formats import console_line
 from worker.log.sink import Sink
 from worker.stop import start_thread
-from worker.terminal.console import Excerpt, Progress, View, details, table
+from worker.terminal.console import Progress, View, details, table
 
 FRAME_SECONDS = 0.1
 INDENT = "  "
@@ -51,10 +51,9 @@ Lasting = list[Text | Table]
 class Screen:
     """A display whose last lines change: one for each running broadcast."""
 
-    def __init__(self, sink: Sink, descriptor: int, excerpt: Excerpt) -> None:
+    def __init__(self, sink: Sink, descriptor: int) -> None:
         self._sink = sink
         self._descriptor = descriptor
-        self._excerpt = excerpt
         no_color = bool(os.environ.get("NO_COLOR"))  # rich before 14 obeys an empty one, too
         self._console = Console(file=sys.stdout, force_terminal=True, no_color=no_color)
         self._marks: tuple[str, ...] = tuple("#x-" if self._console.options.ascii_only else "━╍─")
@@ -94,7 +93,7 @@ class Screen:
         if name == "run.finished":
             line.stylize(STYLES[event["outcome"]], LEVEL_COLUMNS.stop)
             return [*self._table(), line]
-        return [line, *(Text(line) for line in details(event, self._excerpt))]
+        return [line, *(Text(line) for line in details(event))]
 
     def _final_line(self, event: Event) -> Text:
         progress, outcome = self._view.broadcasts[event["broadcast"]], event["outcome"]

@@ -42,7 +42,7 @@ def terminal() -> Iterator[Watched]:
 @pytest.fixture
 def log(terminal: Watched) -> Iterator[Log]:
     sink = Sink(terminal.slave, Stop())
-    screen = Screen(sink, terminal.slave, excerpt=lambda _event: "")
+    screen = Screen(sink, terminal.slave)
     log = configure(sink, "console", "info", Masker(()), screen)
     yield log
     log.error("run.finished", outcome="failed", exit_code=1, error_message="the test is over")

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import errno
 import os
+import ssl
 import time
-from typing import TYPE_CHECKING
 
 from worker.calls.connection import Connection, Cut, TlsError
 from worker.calls.judge import Failure, classify, judge, seconds_from
 from worker.calls.request import prepare
 from worker.calls.response import ProtocolError, Response
+from worker.calls.tls import TlsConnection
 from worker.model import Broadcast, CallError, CallResult, Endpoint
-
-if TYPE_CHECKING:
-    import ssl
-
-    from worker.calls.tls import TlsConnection
 
 CUT_MESSAGES: dict[CallError, str] = {
     "deadline": "cut off at the deadline",
@@ -85,8 +81,6 @@ class Caller:
                 response.end(reset)
 
     async def _secure(self, connection: Connection) -> TlsConnection:
-        from worker.calls.tls import TlsConnection
-
         assert self._tls_context
         stream = TlsConnection(connection, self._tls_context, self._server_name)
         await stream.handshake()

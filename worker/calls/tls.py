@@ -1,4 +1,4 @@
-"""TLS over a `Connection`. Imported only where a broadcast has an https URL."""
+"""TLS over a `Connection`."""
 
 from __future__ import annotations
 

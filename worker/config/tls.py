@@ -6,8 +6,9 @@ error with its place, and a pipe such as /dev/fd/3 can be read no second time.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from worker.config.errors import Place
 from worker.config.secret import FILE_PATH
@@ -15,9 +16,6 @@ from worker.config.url import LABEL
 from worker.config.values import Boolean, Converted, Described, Fields, Scope, Text
 from worker.config.yaml import Node
 from worker.model import Tls
-
-if TYPE_CHECKING:
-    import ssl
 
 FILES = ("ca_file", "cert_file", "key_file")
 
@@ -52,8 +50,6 @@ def tls_context(tls: Tls, places: Mapping[str, Place]) -> ssl.SSLContext:
 
     https://docs.python.org/3/library/ssl.html#ssl.create_default_context
     """
-    import ssl  # 10 ms, and only https needs it
-
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
     except OSError as error:

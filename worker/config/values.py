@@ -7,17 +7,15 @@ A kind returns what the Broadcast needs, or raises ConfigInvalid. Which keys the
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from worker.config.errors import Errors, Place
 from worker.config.yaml import Field, Node, join
 from worker.model import Tls
-
-if TYPE_CHECKING:
-    import ssl
 
 Schema = dict[str, Any]
 

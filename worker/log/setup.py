@@ -6,8 +6,6 @@ before anything is cut, so that no part of one remains.
 
 from __future__ import annotations
 
-import functools
-import time
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
@@ -62,9 +60,12 @@ def configure(
             raise structlog.DropEvent
         return event
 
+    # RFC 3339, in UTC.
+    stamp = structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%S.%fZ", utc=True)
+
     def complete(_logger: object, name: str, event: Event) -> Event:
         message = BY_NAME[event["event"]].message(event)
-        head = {"timestamp": _timestamp(), "level": name, "event": "", "message": message}
+        head = {"timestamp": "", "level": name, "event": "", "message": message}
         entry = _tidy({**head, **event}, masker)
         endpoint = event.get("endpoint")
         if log_format == "ecs" and endpoint and entry["endpoint"] == str(endpoint):
@@ -81,7 +82,7 @@ def configure(
 
     log: Log = structlog.wrap_logger(
         sink,
-        processors=[complete, show] if display else [drop, complete, render],
+        processors=[stamp, complete, show] if display else [drop, stamp, complete, render],
         wrapper_class=structlog.make_filtering_bound_logger(0),
     )
     return log
@@ -90,17 +91,6 @@ def configure(
 def summary_line(fields: Mapping[str, Any], masker: Masker) -> bytes:
     """The termination message: the fields of `run.finished` as one JSON object."""
     return json_line(_tidy(fields, masker), MAX_TERMINATION_MESSAGE_BYTES)
-
-
-def _timestamp() -> str:
-    """The time now as RFC 3339 has it, in UTC, with microseconds."""
-    seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
-    return f"{_to_the_second(seconds)}.{microseconds:06}Z"
-
-
-@functools.lru_cache(maxsize=1)  # many lines share a second; it is a tenth of a line's cost
-def _to_the_second(seconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def _tidy(event: Mapping[str, Any], masker: Masker) -> dict[str, Any]:

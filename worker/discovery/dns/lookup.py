@@ -105,7 +105,7 @@ class Lookup:
         server = reply.server.address
         on_loopback = server.startswith("127.") or server == "::1"
         for address in addresses:
-            kind = foreign_kind(packed(address))
+            kind = foreign_kind(address) if address not in self._pods else None
             if kind and not (on_loopback and kind == "a loopback"):
                 qname = text(reply.qname)
                 message = f"{qname} resolves to {address}: no pod has {kind} address"

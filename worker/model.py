@@ -50,6 +50,8 @@ Verdict = Literal["acknowledged", "failed", "gone", "cancelled"]
 Ending = Literal["confirmed", "settle", "deadline", "stopped", "never_resolved"]
 IpFamily = Literal["auto", "ipv4", "ipv6"]
 
+DEFAULT_PORTS = {"http": 80, "https": 443}  # RFC 9110, 4.2
+
 # A cache counts whole seconds: two answers closer than this may be one copy (RFC 1035, 3.2.1).
 TTL_ROUNDING_SECONDS = 1.0
 # After an answer: late enough for the next to be newer where nothing caches.
@@ -65,6 +67,11 @@ class Endpoint(NamedTuple):
     def __str__(self) -> str:
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"{host}:{self.port}"
+
+    @property
+    def socket_address(self) -> tuple[str, int]:
+        """The address and port, as `socket.connect` takes them."""
+        return self.address, self.port
 
 
 # --- configuration ------------------------------------------------------------------------------
@@ -98,19 +105,31 @@ class Expect(NamedTuple):
     body_contains: bytes | None = None
 
 
-class Broadcast(NamedTuple):
-    """One entry of the YAML list: one request for one headless Service.
+class Url(NamedTuple):
+    """A URL with a Service's name as its host. `text` is how the configuration spells it.
 
-    `host` is the Service's name as the URL spells it, the trailing dot of an absolute name
-    included; `port` is the containers' port. Header values may be secrets.
+    `host` is in lower case, with the trailing dot of an absolute name; `port` is the containers'
+    port; `target` is path and query as they are sent (RFC 9112, 3.2.1).
     """
 
-    name: str
-    url: str
+    text: str
     https: bool
     host: str
     port: int
-    ip_family: IpFamily = "auto"
+    target: str
+
+    @property
+    def authority(self) -> str:
+        """Host and port, without the scheme's default port (RFC 9110, 7.2)."""
+        host = self.host.removesuffix(".")
+        default = DEFAULT_PORTS["https" if self.https else "http"]
+        return host if self.port == default else f"{host}:{self.port}"
+
+
+class Exchange(NamedTuple):
+    """One HTTP request, and what counts as its success. Header values may be secrets."""
+
+    url: Url
     method: str = "POST"
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
@@ -118,17 +137,33 @@ class Broadcast(NamedTuple):
     auth: Auth | None = None
     tls: Tls = Tls()
     expect: Expect = Expect()
+    connect_timeout_seconds: float = 2.0
+    timeout_seconds: float = 10.0  # from connecting to the last byte of the response
+    log_response: bool = False
+
+    @property
+    def server_name(self) -> str:
+        """The name that a certificate must be valid for, also sent as SNI (RFC 6066, 3)."""
+        return self.tls.server_name or self.url.host.removesuffix(".")
+
+    def __repr__(self) -> str:  # no secret in it
+        return f"Exchange({self.method} {self.url.text})"
+
+
+class Broadcast(NamedTuple):
+    """One entry of the YAML list: one request for every pod of one headless Service."""
+
+    name: str
+    exchange: Exchange
+    ip_family: IpFamily = "auto"
     concurrency: int = 16
     stagger_seconds: float = 0.0
-    connect_timeout_seconds: float = 2.0
-    timeout_seconds: float = 10.0
     attempts: int = 5
     backoff_initial_seconds: float = 1.0
     backoff_max_seconds: float = 15.0
     settle_seconds: float = 40.0
     deadline_seconds: float = 300.0
     min_pods: int = 1
-    log_response: bool = False
     tags: tuple[str, ...] = ()
 
     def __repr__(self) -> str:  # no secret in it
@@ -226,13 +261,13 @@ class CallResult(NamedTuple):
 
 
 class EndpointReport(NamedTuple):
-    """What one endpoint came to. `last` is its last failed call, if any."""
+    """What one endpoint came to. `listed` by the last answer; `last` is its last failed call."""
 
     endpoint: Endpoint
     verdict: Verdict
     attempts: int
     error_type: CallError | None = None
-    left_dns: bool = False
+    listed: bool = True
     last: CallResult | None = None
 
 

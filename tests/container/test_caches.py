@@ -113,7 +113,7 @@ def test_a_paused_container_is_exit_3_and_keeps_its_cache(run: Run, nginx: list[
         "endpoint": paused.endpoint,
         "attempts": 2,
         "error_type": "timeout",
-        "left_dns": False,
+        "listed": True,
     }
     ended = finished.only("broadcast.finished")
     assert ended["failed_endpoints"] == f"{paused.endpoint} timeout"
@@ -170,7 +170,7 @@ def test_a_container_that_took_its_call_and_then_stopped_is_failed_for_it_may_co
         "endpoint": endpoint,
         "attempts": 1,
         "error_type": "timeout",
-        "left_dns": True,
+        "listed": False,
     }
 
 

@@ -95,14 +95,14 @@ def failed(
     )
 
 
-def missed(endpoint: str, error_type: str, attempts: int, left_dns: bool = False) -> Entry:
+def missed(endpoint: str, error_type: str, attempts: int, listed: bool = True) -> Entry:
     return _entry(
         "error",
         "endpoint.failed",
         endpoint=endpoint,
         attempts=attempts,
         error_type=error_type,
-        left_dns=left_dns,
+        listed=listed,
     )
 
 

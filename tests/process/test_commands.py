@@ -190,7 +190,7 @@ def test_check_names_the_port_that_a_url_does_not(scheme: str, port: int, run: R
     finished = run(f"- name: a\n  url: {scheme}://web/\n", command="check")
     first, second, *_ = finished.stdout.splitlines()
     assert first == f"a: POST {scheme}://web/"
-    assert second == f"  port: {port} (the default, since the URL names none)"
+    assert second == f"  port: {port} (the scheme's default)"
 
 
 @pytest.mark.parametrize("command", ["check", "plan"])

@@ -243,7 +243,7 @@ def test_a_pod_that_dns_lists_before_it_listens_is_called_until_it_does(
     assert finished.only("broadcast.finished")["calls"] == 4
 
 
-def test_a_pod_that_never_accepted_and_left_dns_is_gone_and_the_run_complete(
+def test_a_pod_that_never_accepted_and_is_not_listed_any_more_is_gone_and_the_run_complete(
     run: Run, nameserver: Nameserver, three_pods: Pods
 ) -> None:
     *living, dead = three_pods.addresses

@@ -237,7 +237,7 @@ def test_a_service_that_vanishes_between_rounds_leaves_who_failed_failed(
                 resolved(3 + number, 0, left=3 if not number else 0)
                 for number in range(rounds(finished) - 1)
             ),
-            missed(second, "status", 1, left_dns=True),
+            missed(second, "status", 1, listed=False),
         ],
         reason="some_calls_failed",
     )

@@ -324,7 +324,7 @@ def test_a_pod_that_turned_unready_after_a_failed_call_is_failed_and_not_gone(
             failed(first, "status", "answered 503 Service Unavailable", 1, 1, 0.1, 503),
             *map(succeeded, others),
             *(resolved(number, 2, left=int(number == 2)) for number in answers),
-            missed(first, "status", 1, left_dns=True),
+            missed(first, "status", 1, listed=False),
         ],
         reason="some_calls_failed",
     )

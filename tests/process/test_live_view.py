@@ -155,7 +155,7 @@ def of_every_outcome(nameserver: Nameserver) -> Iterator[Pods]:
         yield pods
 
 
-UNCONFIRMED = "not confirmed by a newer DNS answer"
+UNCONFIRMED = "not confirmed by a newer answer"
 SET_SETTLE = "settle is 0s, so nothing was confirmed: set settle to more than a DNS cache's TTL"
 NO_PODS = "NXDOMAIN: no ready pods, or no such Service"
 HINT = (

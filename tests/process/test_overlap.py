@@ -218,10 +218,9 @@ def test_a_deadline_that_leaves_no_time_for_a_newer_answer_is_named(
     own, of_run = run(config), run(config.replace("1s", "5m"), "--deadline", "3s")
     assert (own.exit_code, of_run.exit_code) == (0, 0)
     assert own.only("broadcast.finished")["hint"] == (
-        "the deadline of 1 s passed before a newer DNS answer could confirm the result: "
-        "raise deadline"
+        "the deadline of 1 s passed before a newer answer could confirm the result: raise deadline"
     )
     assert of_run.only("broadcast.finished")["hint"] == (
-        "the run's deadline passed before a newer DNS answer could confirm the result: "
+        "the run's deadline passed before a newer answer could confirm the result: "
         "raise --deadline, or select fewer broadcasts for a run"
     )

@@ -14,7 +14,15 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from worker.calls.loop import Ended
-from worker.model import Answer, Broadcast, CallError, CallResult, Endpoint, ResolutionFailure
+from worker.model import (
+    Answer,
+    Broadcast,
+    CallError,
+    CallResult,
+    Endpoint,
+    Exchange,
+    ResolutionFailure,
+)
 from worker.rounds.world import Answered, Message
 from worker.stop import StopSignal
 
@@ -144,8 +152,8 @@ class SimulatedWorld:
         self.questions.append(SimulatedQuestion(number, self._now, arrives_at, answer))
         self._send(arrives_at, Answered(number, answer))
 
-    def call(self, number: int, endpoints: Sequence[Endpoint]) -> None:
-        timeout_seconds = self.scenario.broadcasts[number].timeout_seconds
+    def call(self, number: int, exchange: Exchange, endpoints: Sequence[Endpoint]) -> None:
+        timeout_seconds = exchange.timeout_seconds
         for endpoint in endpoints:
             result = self.services[number].call(endpoint, self._now, timeout_seconds)
             ended_at = self._now + result.duration_seconds

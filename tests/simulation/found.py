@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
+from tests.records import broadcast
 from tests.simulation.cluster import Cache, Fault, History, PodState, Scenario
-from worker.model import Broadcast
 
 HISTORIES: dict[str, Scenario] = {
     "AsksNoMoreWhenSettleIsOverThoughCallsAreInFlight": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear",
-                    url="http://web:8080/clear",
-                    https=False,
-                    host="web",
-                    port=8080,
-                    settle_seconds=0.0,
-                ),
+                broadcast(settle_seconds=0.0),
                 History(
                     pods=((PodState(at=-1.0, listening=True, listed=True, behaviour="hang"),),)
                 ),
@@ -26,15 +19,7 @@ HISTORIES: dict[str, Scenario] = {
     "AsksOnlyWhenNoCallIsInFlight": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear",
-                    url="http://web:8080/clear",
-                    https=False,
-                    host="web",
-                    port=8080,
-                    concurrency=1,
-                    timeout_seconds=1.0,
-                ),
+                broadcast(concurrency=1, timeout_seconds=1.0),
                 History(
                     pods=(
                         (PodState(at=-1.0, listening=True, listed=True, seconds=3.0),),
@@ -47,14 +32,7 @@ HISTORIES: dict[str, Scenario] = {
     "AsksWheneverSomebodyIsDue": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear",
-                    url="http://web:8080/clear",
-                    https=False,
-                    host="web",
-                    port=8080,
-                    timeout_seconds=1.0,
-                ),
+                broadcast(timeout_seconds=1.0),
                 History(pods=((PodState(at=-1.0, listening=True, listed=True, seconds=3.0),),)),
             ),
         )
@@ -62,9 +40,7 @@ HISTORIES: dict[str, Scenario] = {
     "BeginsAtOnce": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(pods=()),
             ),
         )
@@ -72,15 +48,11 @@ HISTORIES: dict[str, Scenario] = {
     "BeginsWhenTheOneBeforeIsFinished": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(pods=()),
             ),
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(pods=()),
             ),
         )
@@ -88,9 +60,7 @@ HISTORIES: dict[str, Scenario] = {
     "BelievesTheFirstEmptyAnswer": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(
                     pods=((PodState(at=-1.0, listening=True, listed=True),),),
                     faults=(Fault(begins_at=1.02, ends_at=2.02, error_type="lists_nobody"),),
@@ -101,9 +71,7 @@ HISTORIES: dict[str, Scenario] = {
     "CallsForWhatBeginsAfterAStop": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(pods=()),
             ),
         ),
@@ -112,9 +80,7 @@ HISTORIES: dict[str, Scenario] = {
     "CallsFromAnAnswerThatWasAskedForTooEarly": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(pods=((PodState(at=-1.0, listening=True, listed=True, behaviour="503"),),)),
             ),
         )
@@ -122,9 +88,7 @@ HISTORIES: dict[str, Scenario] = {
     "CallsWhoAcknowledged": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(pods=((PodState(at=-1.0, listening=True, listed=True),),)),
             ),
         )
@@ -132,15 +96,7 @@ HISTORIES: dict[str, Scenario] = {
     "CallsWhoCameLastFirst": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear",
-                    url="http://web:8080/clear",
-                    https=False,
-                    host="web",
-                    port=8080,
-                    concurrency=2,
-                    backoff_max_seconds=1.0,
-                ),
+                broadcast(concurrency=2, backoff_max_seconds=1.0),
                 History(
                     pods=(
                         (
@@ -164,14 +120,7 @@ HISTORIES: dict[str, Scenario] = {
     "CallsWhoLeftDns": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear",
-                    url="http://web:8080/clear",
-                    https=False,
-                    host="web",
-                    port=8080,
-                    concurrency=1,
-                ),
+                broadcast(concurrency=1),
                 History(
                     pods=(
                         (PodState(at=-1.0, listening=True, listed=True, seconds=20.0),),
@@ -188,9 +137,7 @@ HISTORIES: dict[str, Scenario] = {
     "DoesNotCountAttempts": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(pods=((PodState(at=2.0, listening=True, listed=True, behaviour="503"),),)),
             ),
         )
@@ -198,9 +145,7 @@ HISTORIES: dict[str, Scenario] = {
     "DoesNotMoveTheAnswerToBeNewerThan": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(
                     pods=((PodState(at=2.5, listening=True, listed=True),),),
                     caches=(Cache(holds_seconds=5),),
@@ -211,14 +156,7 @@ HISTORIES: dict[str, Scenario] = {
     "EverybodyWaitsForTheSlowest": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear",
-                    url="http://web:8080/clear",
-                    https=False,
-                    host="web",
-                    port=8080,
-                    timeout_seconds=1.0,
-                ),
+                broadcast(timeout_seconds=1.0),
                 History(
                     pods=(
                         (PodState(at=0.3, listening=False, listed=True),),
@@ -231,14 +169,7 @@ HISTORIES: dict[str, Scenario] = {
     "ForgetsWhoBecameUnreadyBeforeItsFirstCall": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear",
-                    url="http://web:8080/clear",
-                    https=False,
-                    host="web",
-                    port=8080,
-                    concurrency=3,
-                ),
+                broadcast(concurrency=3),
                 History(
                     pods=(
                         (PodState(at=0.0, listening=True, listed=True, seconds=8.0),),
@@ -256,9 +187,7 @@ HISTORIES: dict[str, Scenario] = {
     "IgnoresAStopSignal": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(pods=()),
             ),
         ),
@@ -267,20 +196,11 @@ HISTORIES: dict[str, Scenario] = {
     "IgnoresTheConcurrency": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(pods=()),
             ),
             (
-                Broadcast(
-                    name="clear",
-                    url="http://web:8080/clear",
-                    https=False,
-                    host="web",
-                    port=8080,
-                    concurrency=3,
-                ),
+                broadcast(concurrency=3),
                 History(
                     pods=(
                         (PodState(at=-1.0, listening=False, listed=True),),
@@ -295,14 +215,7 @@ HISTORIES: dict[str, Scenario] = {
     "IgnoresTheDeadline": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear",
-                    url="http://web:8080/clear",
-                    https=False,
-                    host="web",
-                    port=8080,
-                    deadline_seconds=5.0,
-                ),
+                broadcast(deadline_seconds=5.0),
                 History(pods=()),
             ),
         )
@@ -310,14 +223,7 @@ HISTORIES: dict[str, Scenario] = {
     "IgnoresTheRoomOfTheRun": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear",
-                    url="http://web:8080/clear",
-                    https=False,
-                    host="web",
-                    port=8080,
-                    concurrency=3,
-                ),
+                broadcast(concurrency=3),
                 History(
                     pods=(
                         (PodState(at=2.5, listening=False, listed=True),),
@@ -342,14 +248,7 @@ HISTORIES: dict[str, Scenario] = {
                 ),
             ),
             (
-                Broadcast(
-                    name="clear",
-                    url="http://web:8080/clear",
-                    https=False,
-                    host="web",
-                    port=8080,
-                    concurrency=1,
-                ),
+                broadcast(concurrency=1),
                 History(
                     pods=(
                         (
@@ -365,9 +264,7 @@ HISTORIES: dict[str, Scenario] = {
     "IgnoresTheRunsDeadline": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(pods=()),
             ),
         ),
@@ -376,14 +273,7 @@ HISTORIES: dict[str, Scenario] = {
     "IgnoresTheStagger": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear",
-                    url="http://web:8080/clear",
-                    https=False,
-                    host="web",
-                    port=8080,
-                    stagger_seconds=0.2,
-                ),
+                broadcast(stagger_seconds=0.2),
                 History(
                     pods=(
                         (PodState(at=0.3, listening=True, listed=True),),
@@ -397,9 +287,7 @@ HISTORIES: dict[str, Scenario] = {
     "IsConfirmedByAnAnswerThatWasAskedForDuringACall": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(pods=((PodState(at=2.5, listening=True, listed=True, seconds=3.0),),)),
             ),
         )
@@ -407,15 +295,11 @@ HISTORIES: dict[str, Scenario] = {
     "IsNeverSequential": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(pods=()),
             ),
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(pods=()),
             ),
         ),
@@ -424,14 +308,7 @@ HISTORIES: dict[str, Scenario] = {
     "LetsCallsOutlastTheDeadline": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear",
-                    url="http://web:8080/clear",
-                    https=False,
-                    host="web",
-                    port=8080,
-                    deadline_seconds=5.0,
-                ),
+                broadcast(deadline_seconds=5.0),
                 History(pods=()),
             ),
         )
@@ -439,14 +316,7 @@ HISTORIES: dict[str, Scenario] = {
     "LetsCallsOutlastTheGracePeriod": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear",
-                    url="http://web:8080/clear",
-                    https=False,
-                    host="web",
-                    port=8080,
-                    concurrency=3,
-                ),
+                broadcast(concurrency=3),
                 History(
                     pods=(
                         (PodState(at=1.5, listening=True, listed=True, seconds=8.0),),
@@ -468,16 +338,7 @@ HISTORIES: dict[str, Scenario] = {
     "ServesWhoBeganFirst": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear",
-                    url="http://web:8080/clear",
-                    https=False,
-                    host="web",
-                    port=8080,
-                    concurrency=1,
-                    timeout_seconds=1.0,
-                    backoff_initial_seconds=0.1,
-                ),
+                broadcast(concurrency=1, backoff_initial_seconds=0.1, timeout_seconds=1.0),
                 History(
                     pods=(
                         (PodState(at=-1.0, listening=True, listed=True, seconds=8.0),),
@@ -486,14 +347,7 @@ HISTORIES: dict[str, Scenario] = {
                 ),
             ),
             (
-                Broadcast(
-                    name="clear",
-                    url="http://web:8080/clear",
-                    https=False,
-                    host="web",
-                    port=8080,
-                    concurrency=1,
-                ),
+                broadcast(concurrency=1),
                 History(pods=((PodState(at=-1.0, listening=True, listed=True, behaviour="503"),),)),
             ),
         )
@@ -501,14 +355,7 @@ HISTORIES: dict[str, Scenario] = {
     "TakesACachedCopyForANewerAnswer": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear",
-                    url="http://web:8080/clear",
-                    https=False,
-                    host="web",
-                    port=8080,
-                    min_pods=0,
-                ),
+                broadcast(min_pods=0),
                 History(pods=()),
             ),
         )
@@ -516,9 +363,7 @@ HISTORIES: dict[str, Scenario] = {
     "TakesACappedAnswerForAWholeOne": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(
                     pods=((PodState(at=-1.0, listening=True, listed=True),),),
                     caches=(Cache(lists_at_most=1),),
@@ -529,9 +374,7 @@ HISTORIES: dict[str, Scenario] = {
     "TakesAStaleAnswerForANewerOne": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(pods=(), caches=(Cache(ttl_seconds=0),)),
             ),
         )
@@ -539,9 +382,7 @@ HISTORIES: dict[str, Scenario] = {
     "WaitsForNobodyToComeBack": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(
                     pods=(
                         (
@@ -557,15 +398,11 @@ HISTORIES: dict[str, Scenario] = {
     "WaitsForTheFirstAnswerForEver": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(pods=(), dns_seconds=3.0),
             ),
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(pods=()),
             ),
         )
@@ -573,9 +410,7 @@ HISTORIES: dict[str, Scenario] = {
     "forgets_a_failure_that_is_not_retried": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(
                     pods=(
                         (PodState(at=-1.0, listening=True, listed=True, behaviour="503"),),
@@ -588,14 +423,7 @@ HISTORIES: dict[str, Scenario] = {
     "forgets_who_is_owed_a_call_at_the_deadline": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear",
-                    url="http://web:8080/clear",
-                    https=False,
-                    host="web",
-                    port=8080,
-                    deadline_seconds=5.0,
-                ),
+                broadcast(deadline_seconds=5.0),
                 History(
                     pods=((PodState(at=1.0, listening=True, listed=True, behaviour="reset"),),)
                 ),
@@ -605,9 +433,7 @@ HISTORIES: dict[str, Scenario] = {
     "ignores_min_pods_in_the_outcome": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(pods=()),
             ),
         )
@@ -615,14 +441,7 @@ HISTORIES: dict[str, Scenario] = {
     "is_complete_without_any_answer": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear",
-                    url="http://web:8080/clear",
-                    https=False,
-                    host="web",
-                    port=8080,
-                    min_pods=0,
-                ),
+                broadcast(min_pods=0),
                 History(pods=()),
             ),
         ),
@@ -631,14 +450,7 @@ HISTORIES: dict[str, Scenario] = {
     "takes_who_accepted_a_connection_for_gone": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear",
-                    url="http://web:8080/clear",
-                    https=False,
-                    host="web",
-                    port=8080,
-                    settle_seconds=0.0,
-                ),
+                broadcast(settle_seconds=0.0),
                 History(
                     pods=(
                         (
@@ -662,9 +474,7 @@ HISTORIES: dict[str, Scenario] = {
     "takes_who_is_still_listed_for_gone": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(pods=((PodState(at=0.0, listening=False, listed=True),),)),
             ),
         )
@@ -672,9 +482,7 @@ HISTORIES: dict[str, Scenario] = {
     "takes_who_nobody_lists_for_gone": Scenario(
         entries=(
             (
-                Broadcast(
-                    name="clear", url="http://web:8080/clear", https=False, host="web", port=8080
-                ),
+                broadcast(),
                 History(
                     pods=(
                         (

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from tests.simulation.cluster import Scenario
+from worker.model import Broadcast
 
 FILE = Path(__file__).with_name("found.py")
+ALIKE = {"name", "exchange", "url"}  # of all broadcasts here
 HEAD = '''"""A history for each broken rule of broken.py. Written by `make simulate`."""
 
 from __future__ import annotations
 
+from tests.records import broadcast
 from tests.simulation.cluster import Cache, Fault, History, PodState, Scenario
-from worker.model import Broadcast
 
 HISTORIES: dict[str, Scenario] = {
 '''
@@ -37,6 +39,10 @@ def write(histories: Mapping[str, Scenario]) -> None:
 
 def source(value: object) -> str:
     """The expression that makes this value, without what is a default."""
+    if isinstance(value, Broadcast):
+        fields = dict(_fields(value)) | dict(_fields(value.exchange))
+        others = (f"{name}={each!r}" for name, each in fields.items() if name not in ALIKE)
+        return f"broadcast({', '.join(others)})"
     if fields := dict(_fields(value)):
         arguments = [f"{name}={source(each)}" for name, each in fields.items()]
         return f"{type(value).__name__}({', '.join(arguments)})"

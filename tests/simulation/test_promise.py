@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.records import broadcast
 from tests.simulation import clocks
 from tests.simulation.cluster import (
     Behaviour,
@@ -91,12 +92,7 @@ def histories(draw: st.DrawFn) -> History:
 
 
 BROADCASTS = st.builds(
-    Broadcast,
-    name=st.just("clear"),
-    url=st.just("http://web:8080/clear"),
-    https=st.just(False),
-    host=st.just("web"),
-    port=st.just(8080),
+    broadcast,
     concurrency=st.sampled_from([1, 2, 16]),
     stagger_seconds=st.sampled_from([0.0, 0.0, 0.2]),
     timeout_seconds=st.sampled_from([1.0, 10.0]),
@@ -473,7 +469,7 @@ def test_the_promise_holds_for_broadcasts_that_overlap(scenario: Scenario) -> No
 
 def test_an_answer_that_comes_when_its_broadcast_is_over_changes_nothing() -> None:
     """A stop signal ends the first during its second question; the second still makes a call."""
-    entry = Broadcast("clear", "http://web:8080/clear", False, "web", 8080)
+    entry = broadcast()
     quick, slow = (
         (PodState(-1.0, listening=True, listed=True, seconds=seconds),) for seconds in (0.001, 3.0)
     )

@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from tests.docs import rules
 from tests.docs.blocks import Block, blocks
 from tests.loopback.examples import ENVIRONMENT, EXAMPLES, copy
+from tests.records import broadcast
 from tools.generate import ROOT
 from worker import __version__
 from worker.commands import check, plan
@@ -24,7 +25,7 @@ from worker.config.keys import KEYS
 from worker.config.schema import json_schema
 from worker.config.yaml import parse, plain
 from worker.log.events import BY_NAME
-from worker.model import Answer, Broadcast, Config, Endpoint, ResolutionFailure
+from worker.model import Answer, Config, Endpoint, ResolutionFailure
 from worker.options import OPTIONS
 from worker.terminal.document import invalid
 
@@ -73,8 +74,7 @@ def test_the_schema_accepts_every_example(file: Path) -> None:
 
 def test_the_page_of_check_and_plan_names_every_key_of_their_documents() -> None:
     page = (ROOT / "docs" / "check-and-plan.md").read_text()
-    url = "https://web:8443/"
-    entry = Broadcast(name="a", url=url, https=True, host="web", port=8443)
+    entry = broadcast("https://web:8443/")
     loaded = Config((), (entry,))
     failure = ResolutionFailure("web", "dns_refused", "refused")
     answer = Answer("web", (Endpoint("10.0.0.1", 8443),), 5, 0.0, 0.0)

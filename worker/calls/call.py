@@ -16,7 +16,7 @@ from worker.calls.judge import Failure, classify, judge, seconds_from
 from worker.calls.request import prepare
 from worker.calls.response import ProtocolError, Response
 from worker.calls.tls import TlsConnection
-from worker.model import Broadcast, CallError, CallResult, Endpoint
+from worker.model import CallError, CallResult, Endpoint, Exchange
 
 CUT_MESSAGES: dict[CallError, str] = {
     "deadline": "cut off at the deadline",
@@ -25,33 +25,32 @@ CUT_MESSAGES: dict[CallError, str] = {
 
 
 class Caller:
-    """Calls the endpoints of one broadcast; many calls may be in flight at once."""
+    """Makes one exchange with endpoints; many calls may be in flight at once."""
 
     def __init__(
-        self, broadcast: Broadcast, trace_id: str, tls_context: ssl.SSLContext | None
+        self, exchange: Exchange, trace_id: str, tls_context: ssl.SSLContext | None
     ) -> None:
         """Renders the request. `trace_id`: 32 hex digits, the run's (W3C Trace Context).
 
-        `tls_context`: of an https broadcast, the one that its `tls` asks for.
+        `tls_context`: of an https URL, the one that the exchange's `tls` asks for.
         """
-        self._broadcast = broadcast
-        self._request = prepare(broadcast, trace_id)
+        self._exchange = exchange
+        self._request = prepare(exchange, trace_id)
         self._tls_context = tls_context
-        self._server_name = broadcast.tls.server_name or broadcast.host.removesuffix(".")
 
     async def call(self, endpoint: Endpoint, span_id: str) -> CallResult:
-        """One call. `span_id`: 16 hex digits. Ends within the broadcast's `timeout_seconds`."""
+        """One call. `span_id`: 16 hex digits. Ends within the exchange's `timeout_seconds`."""
         started_at = time.monotonic()
         connection = None
         connected_at = None
-        response = Response(self._broadcast.method)
+        response = Response(self._exchange.method)
         failure: Failure | None
         try:
-            connection = Connection(endpoint, started_at + self._broadcast.timeout_seconds)
-            await connection.connect(self._broadcast.connect_timeout_seconds)
+            connection = Connection(endpoint, started_at + self._exchange.timeout_seconds)
+            await connection.connect(self._exchange.connect_timeout_seconds)
             connected_at = time.monotonic()
-            await self._exchange(connection, span_id, response)
-            failure = judge(response, self._broadcast.expect)
+            await self._talk(connection, span_id, response)
+            failure = judge(response, self._exchange.expect)
         except ProtocolError as error:
             failure = "protocol", str(error)
         except TlsError as error:
@@ -66,7 +65,7 @@ class Caller:
                 connection.close()
         return self._result(endpoint, span_id, started_at, connected_at, response, failure)
 
-    async def _exchange(self, connection: Connection, span_id: str, response: Response) -> None:
+    async def _talk(self, connection: Connection, span_id: str, response: Response) -> None:
         stream = await self._secure(connection) if self._tls_context else connection
         try:
             await stream.send(self._request.to_bytes(span_id))
@@ -82,7 +81,7 @@ class Caller:
 
     async def _secure(self, connection: Connection) -> TlsConnection:
         assert self._tls_context
-        stream = TlsConnection(connection, self._tls_context, self._server_name)
+        stream = TlsConnection(connection, self._tls_context, self._exchange.server_name)
         await stream.handshake()
         return stream
 
@@ -111,5 +110,5 @@ class Caller:
             allow=response.field("allow"),
             server=response.field("server"),
             location=response.field("location"),
-            response_body=bytes(response.body) or None if self._broadcast.log_response else None,
+            response_body=bytes(response.body) or None if self._exchange.log_response else None,
         )

@@ -44,17 +44,17 @@ class Connection:
 
     def __init__(self, endpoint: Endpoint, ends_at: float) -> None:
         family = socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET
-        self._endpoint = endpoint
+        self._address = endpoint.socket_address
         self._ends_at = ends_at
         self._may_have_more = False
         self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
     async def connect(self, timeout_seconds: float) -> None:
         ends_at = min(self._ends_at, time.monotonic() + timeout_seconds)
-        error = self._socket.connect_ex(self._endpoint)
+        error = self._socket.connect_ex(self._address)
         if error == errno.EINPROGRESS:
             # To ask again costs less than a wait, and on the same node the handshake is over.
-            error = self._socket.connect_ex(self._endpoint)
+            error = self._socket.connect_ex(self._address)
         if error == errno.EALREADY:
             await self._ready(select.EPOLLOUT, ends_at)
             error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -1,4 +1,4 @@
-"""Broadcast -> the request as bytes, once for all calls (RFC 9112, 2 to 6).
+"""Exchange -> the request as bytes, once for all calls (RFC 9112, 2 to 6).
 
 Every value was held against its grammar when the configuration was read, so nothing is escaped:
 what is written there is what the pods get.
@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from base64 import b64encode
 from typing import NamedTuple
-from urllib.parse import SplitResult, urlsplit
 
 from worker import __version__
-from worker.model import Auth, Broadcast
+from worker.model import Auth, Exchange
 
 NO_BODY_EXPECTED = ("GET", "HEAD")  # and so no Content-Length of 0: RFC 9110, 8.6
 
@@ -29,37 +28,30 @@ class Request(NamedTuple):
         return self.before_span_id + span_id.encode() + self.after_span_id
 
 
-def prepare(broadcast: Broadcast, trace_id: str) -> Request:
-    """Renders the broadcast's request. `trace_id`: 32 hex digits, the run's (W3C Trace Context)."""
-    parts = urlsplit(broadcast.url)
-    host = broadcast.host.removesuffix(".")
+def prepare(exchange: Exchange, trace_id: str) -> Request:
+    """Renders the request. `trace_id`: 32 hex digits, the run's (W3C Trace Context)."""
     fields = [
-        ("Host", host if parts.port is None else f"{host}:{parts.port}"),
+        ("Host", exchange.url.authority),
         ("User-Agent", f"pod-broadcast/{__version__}"),
         ("Accept", "*/*"),
         ("Accept-Encoding", "identity"),
     ]
-    if broadcast.content_type:
-        fields.append(("Content-Type", broadcast.content_type))
-    fields += broadcast.headers
-    if broadcast.auth:
-        fields.append(("Authorization", _credentials(broadcast.auth)))
-    if broadcast.body or broadcast.method not in NO_BODY_EXPECTED:
-        fields.append(("Content-Length", str(len(broadcast.body or b""))))
+    if exchange.content_type:
+        fields.append(("Content-Type", exchange.content_type))
+    fields += exchange.headers
+    if exchange.auth:
+        fields.append(("Authorization", _credentials(exchange.auth)))
+    if exchange.body or exchange.method not in NO_BODY_EXPECTED:
+        fields.append(("Content-Length", str(len(exchange.body or b""))))
     fields.append(("Connection", "close"))
     # Names are the same in any case (RFC 9110, 5.1): the configuration's take the place of ours.
     lines = {name.lower(): f"{name}: {value}" for name, value in fields}
-    request_line = f"{broadcast.method} {_target(parts)} HTTP/1.1"
+    request_line = f"{exchange.method} {exchange.url.target} HTTP/1.1"
     head = "\r\n".join([request_line, *lines.values()]).encode() + b"\r\n"
-    end = b"\r\n" + (broadcast.body or b"")
+    end = b"\r\n" + (exchange.body or b"")
     if "traceparent" in lines:
         return Request(head + end, None)
     return Request(head + f"traceparent: 00-{trace_id}-".encode(), b"-01\r\n" + end)
-
-
-def _target(url: SplitResult) -> str:
-    """The origin form (RFC 9112, 3.2.1)."""
-    return (url.path or "/") + (f"?{url.query}" if url.query else "")
 
 
 def _credentials(auth: Auth) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from worker.commands.loading import load
 from worker.config.values import write_duration
 from worker.log.masking import Masker
-from worker.model import Broadcast, Config, Expect
+from worker.model import Broadcast, Config, Exchange, Expect
 from worker.options import Options
 from worker.stop import Stop
 from worker.terminal.document import Document, masked, to_json, to_text
@@ -48,25 +48,26 @@ def document(loaded: Config, run_deadline_seconds: float | None = None) -> Docum
 
 def _understood(entry: Broadcast) -> Document:
     """Every key as it was understood. Of a secret it says only that there is one."""
-    auth = entry.auth
+    exchange = entry.exchange
+    auth, expect = exchange.auth, exchange.expect
     return {
         "name": entry.name,
-        "method": entry.method,
-        "url": entry.url,
-        "port": entry.port,
+        "method": exchange.method,
+        "url": exchange.url.text,
+        "port": exchange.url.port,
         "ip_family": entry.ip_family,
-        "headers": [name for name, _ in entry.headers],
-        "body_bytes": len(entry.body or b""),
+        "headers": [name for name, _ in exchange.headers],
+        "body_bytes": len(exchange.body or b""),
         "auth": ("bearer" if auth.bearer else "basic") if auth else None,
-        "tls": tls(entry),
+        "tls": tls(exchange),
         "expect": {
-            "status": _ranges(entry.expect),
-            "body_contains": (entry.expect.body_contains or b"").decode() or None,
+            "status": _ranges(expect),
+            "body_contains": (expect.body_contains or b"").decode() or None,
         },
         "concurrency": entry.concurrency,
         "stagger_seconds": entry.stagger_seconds,
-        "connect_timeout_seconds": entry.connect_timeout_seconds,
-        "timeout_seconds": entry.timeout_seconds,
+        "connect_timeout_seconds": exchange.connect_timeout_seconds,
+        "timeout_seconds": exchange.timeout_seconds,
         "attempts": entry.attempts,
         "backoff": {
             "initial_seconds": entry.backoff_initial_seconds,
@@ -75,21 +76,21 @@ def _understood(entry: Broadcast) -> Document:
         "settle_seconds": entry.settle_seconds,
         "deadline_seconds": entry.deadline_seconds,
         "min_pods": entry.min_pods,
-        "log_response": entry.log_response,
+        "log_response": exchange.log_response,
         "tags": list(entry.tags),
         "longest_seconds": entry.deadline_seconds,  # calls in flight are cut then
     }
 
 
-def tls(entry: Broadcast) -> Document | None:
-    """Who is trusted, and what is shown to the pods. None: the broadcast uses http."""
-    if not entry.https:
+def tls(exchange: Exchange) -> Document | None:
+    """Who is trusted, and what is shown to the pods. None: it is http."""
+    if not exchange.url.https:
         return None
     return {
-        "server_name": entry.tls.server_name or entry.host.removesuffix("."),
-        "verified": not entry.tls.insecure_skip_verify,
-        "ca_file": entry.tls.ca_file,
-        "cert_file": entry.tls.cert_file,
+        "server_name": exchange.server_name,
+        "verified": not exchange.tls.insecure_skip_verify,
+        "ca_file": exchange.tls.ca_file,
+        "cert_file": exchange.tls.cert_file,
     }
 
 

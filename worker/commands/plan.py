@@ -10,9 +10,8 @@ from functools import partial
 from worker.calls.request import prepare
 from worker.commands.check import tls
 from worker.commands.loading import load, resolv_conf
-from worker.discovery.dns.lookup import Lookup
 from worker.discovery.dns.resolvconf import ResolvConf
-from worker.discovery.dns.resolver import Resolver
+from worker.discovery.source import sources
 from worker.log.formats import printable
 from worker.log.masking import Masker
 from worker.model import Answer, Broadcast, BroadcastReport, Reason, ResolutionFailure
@@ -61,11 +60,9 @@ def ask(
 
     The questions are asked side by side.
     """
-    questions, resolver = Questions(stop.mailbox), Resolver(conf)
-    ends_at = time.monotonic() + PLAN_SECONDS
-    for number, entry in enumerate(broadcasts):
-        lookup = Lookup(entry.host, entry.port, entry.ip_family, conf, resolver)
-        questions.ask(number, partial(lookup.ask, ends_at))
+    questions, ends_at = Questions(stop.mailbox), time.monotonic() + PLAN_SECONDS
+    for number, source in enumerate(sources(broadcasts, conf)):
+        questions.ask(number, partial(source, ends_at))
     answers: dict[int, Answer | ResolutionFailure] = {}
     for number in range(len(broadcasts)):
         while number not in answers:
@@ -83,7 +80,7 @@ def document(entry: Broadcast, answer: Answer | ResolutionFailure) -> Document:
 
     It has `error_type`, `error_message` and `hint` if the run could not be complete.
     """
-    prepared = prepare(entry, TRACE_ID)
+    prepared = prepare(entry.exchange, TRACE_ID)
     head, _, body = prepared.to_bytes(SPAN_ID).partition(b"\r\n\r\n")
     found: Document = {"name": entry.name, "qname": answer.qname}
     if isinstance(answer, Answer):
@@ -95,7 +92,7 @@ def document(entry: Broadcast, answer: Answer | ResolutionFailure) -> Document:
     traced = prepared.after_span_id is not None
     return {
         **found,
-        "tls": tls(entry),
+        "tls": tls(entry.exchange),
         "request": head.decode().split("\r\n"),
         "body": body.decode(errors="backslashreplace"),
         "body_bytes": len(body),

@@ -14,13 +14,12 @@ from worker import __version__
 from worker.calls.call import Caller
 from worker.commands.loading import load, resolv_conf
 from worker.config.errors import ConfigInvalid
-from worker.discovery.dns.lookup import Lookup
-from worker.discovery.dns.resolver import Resolver
+from worker.discovery.source import sources
 from worker.log.formats import LogFormat
 from worker.log.masking import Masker
 from worker.log.setup import LEVELS, Display, Log, configure, summary_line
 from worker.log.sink import Sink
-from worker.model import Broadcast, Config, RunReport
+from worker.model import Config, RunReport
 from worker.options import Options, log_format_wanted
 from worker.report import outcome
 from worker.rounds.run import Rounds
@@ -118,16 +117,10 @@ class Run:
         return RunReport(reports, duration_seconds, self._rounds.stop_signal)
 
     def _world(self, loaded: Config) -> LiveWorld:
-        resolver = Resolver(self._conf)
-        lookups = [
-            Lookup(b.host, b.port, b.ip_family, self._conf, resolver).ask for b in loaded.broadcasts
-        ]
-        callers = [self._caller(entry, loaded) for entry in loaded.broadcasts]
-        return LiveWorld(lookups, callers, self._stop.mailbox)
-
-    def _caller(self, entry: Broadcast, loaded: Config) -> Caller:
-        context = loaded.tls_contexts[entry.tls] if entry.https else None
-        return Caller(entry, self._run_id, context)
+        exchanges = [broadcast.exchange for broadcast in loaded.broadcasts]
+        contexts = {each: loaded.tls_contexts[each.tls] for each in exchanges if each.url.https}
+        callers = {each: Caller(each, self._run_id, contexts.get(each)) for each in exchanges}
+        return LiveWorld(sources(loaded.broadcasts, self._conf), callers, self._stop.mailbox)
 
     def _report_invalid(self, invalid: ConfigInvalid) -> dict[str, Any]:
         for error in invalid.errors:

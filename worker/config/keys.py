@@ -1,7 +1,7 @@
 """The table of a broadcast's keys: what each is for, an example, and how it is read.
 
 The parser, the JSON Schema and docs/configuration.md are all made from it. Defaults are those of
-`model.Broadcast`. How keys bear on each other is decided in `load`.
+`model.Broadcast` and its `model.Exchange`. How keys bear on each other is decided in `load`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from worker.config.parts import (
     Json,
 )
 from worker.config.tls import TLS
-from worker.config.url import Url
+from worker.config.url import ServiceUrl
 from worker.config.values import (
     Boolean,
     Choice,
@@ -32,11 +32,11 @@ from worker.config.values import (
     Text,
     write_duration,
 )
-from worker.model import Broadcast
+from worker.model import Broadcast, Exchange
 
 
 class Key(NamedTuple):
-    """One key. Its value is that of the Broadcast's `field`, or a dictionary of several fields.
+    """One key. Its value is that of `field` in the Broadcast or its Exchange, or several fields'.
 
     `example` is YAML.
     """
@@ -48,7 +48,7 @@ class Key(NamedTuple):
 
     @property
     def field(self) -> str:
-        return self.name if self.name in Broadcast._fields else f"{self.name}_seconds"
+        return self.name if self.name in FIELDS else f"{self.name}_seconds"
 
     @property
     def default(self) -> Any:
@@ -68,6 +68,7 @@ class Key(NamedTuple):
 
 TAG = Text("a tag (letters, digits and . _ / -) such as nightly", r"[A-Za-z0-9]([A-Za-z0-9._/-]*)")
 REQUIRED = ("name", "url")
+FIELDS = {*Broadcast._fields, *Exchange._fields}
 BODIES = ("body", "json", "body_file")
 
 KEYS = (
@@ -83,7 +84,7 @@ KEYS = (
     ),
     Key(
         "url",
-        Url(),
+        ServiceUrl(),
         "The URL that you would give to curl. Its host is the headless Service: `service`, "
         "`service.namespace`, a full name in the cluster, or an absolute name with a trailing dot. "
         "Its port is the container's, since a headless Service maps no ports. The request goes to "
@@ -201,10 +202,10 @@ KEYS = (
     Key(
         "settle",
         Duration(),
-        "How long to wait for DNS, counted anew after each round of calls: for an answer at all, "
+        "How long to wait once nobody is owed a call: for an answer at all, "
         "for `min_pods` addresses, for an answer that is newer than the one that the calls were "
-        "made from, and for a pod that left DNS to come back. Most caches keep an answer for 30 s, "
-        "two caches in a row for about 35 s. With `0s` nothing is confirmed.",
+        "made from, and for a pod that is no longer listed to come back. Most caches keep an "
+        "answer for 30 s, two caches in a row for about 35 s. With `0s` nothing is confirmed.",
         "5s",
     ),
     Key(

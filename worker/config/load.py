@@ -15,7 +15,7 @@ from worker.config.tls import shared_context
 from worker.config.url import KEYS_OF_PARTS, from_parts
 from worker.config.values import Kind, Scope, describe, hint_for_key, nearest, read_keys
 from worker.config.yaml import Field, Node, join, read
-from worker.model import Broadcast, Config
+from worker.model import Broadcast, Config, Exchange
 
 SUFFIXES = (".yaml", ".yml")
 FILE_KEYS = ("defaults", "broadcasts")
@@ -44,7 +44,8 @@ def load(paths: Sequence[str], environment: Mapping[str, str]) -> Config:
             root = read(file, errors)
             broadcasts += _read_file(root, scope._replace(folder=Path(file).parent), errors)
     errors.raise_any()
-    https = {broadcast.tls for broadcast in broadcasts if broadcast.https}
+    exchanges = [broadcast.exchange for broadcast in broadcasts]
+    https = {exchange.tls for exchange in exchanges if exchange.url.https}
     return Config(
         files=tuple(files),
         broadcasts=tuple(broadcasts),
@@ -165,7 +166,8 @@ def _read_broadcast(node: Node, defaults: Values, scope: Scope) -> Broadcast:
     arguments: Values = {}
     for name, value in values.items():
         arguments |= value if isinstance(value, dict) else {BY_NAME[name].field: value}
-    return Broadcast(**arguments)
+    exchange = Exchange(**{n: arguments.pop(n) for n in Exchange._fields if n in arguments})
+    return Broadcast(exchange=exchange, **arguments)
 
 
 def _hints(fields: Mapped) -> dict[str, str]:
@@ -206,7 +208,7 @@ def _check_together(fields: Mapped, values: Values, errors: Errors) -> None:
     for name in bodies[1:]:
         message = f"only one of {', '.join(BODIES)} can be set, and {bodies[0]} is set as well"
         errors.add(fields[name].place.error(message))
-    if "tls" in fields and "url" in values and not values["url"]["https"]:
+    if "tls" in fields and "url" in values and not values["url"].https:
         errors.add(fields["tls"].place.error(NO_TLS))
     names = [name.lower() for name, _ in values.get("headers", ())]
     if "auth" in values and "authorization" in names:

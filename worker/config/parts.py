@@ -25,10 +25,10 @@ from worker.config.values import (
     write_duration,
 )
 from worker.config.yaml import Node, plain
-from worker.model import Auth, Broadcast, Expect
+from worker.model import Auth, Broadcast, Exchange, Expect
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
-DEFAULTS = Broadcast._field_defaults
+DEFAULTS = Exchange._field_defaults | Broadcast._field_defaults
 TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # noqa: S105 - RFC 9110, 5.6.2: no secret
 FIELD_VALUE = r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?|"  # RFC 9110, 5.5, without obs-text
 METHODS = ["get", "head", "post", "put", "delete", "patch", "options", "purge", "ban", "refresh"]

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from worker.config.errors import Errors, Place
 from worker.config.values import Schema, Scope, describe, shown
 from worker.config.yaml import Field, Node
+from worker.model import DEFAULT_PORTS, Url
 
 LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 # RFC 3986, 2, and the brackets that many servers take in a query.
@@ -23,16 +23,16 @@ NUMBER = "([0-9]+|0[xX][0-9A-Fa-f]*)"
 PORT = "0*(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
 # What `_split` accepts, but for the length of the name.
 STRICT_URL = rf"^{HTTP}://({LABEL}\.)*(?!{NUMBER}\.?([:/?]|$)){LABEL}\.?(:{PORT})?{AFTER_HOST}$"
-PARTS = re.compile(rf"({HTTP})://(\[[0-9A-Fa-f:.]*\]|[^][:/?]*)(?::([^/?]*))?{AFTER_HOST}")
+PARTS = re.compile(rf"({HTTP})://(\[[0-9A-Fa-f:.]*\]|[^][:/?]*)(?::([^/?]*))?({AFTER_HOST})")
 A_URL = "a URL such as http://web-server-headless:8080/clear-caches"
 TEMPLATE = re.compile(r"\$\{[^}]*\}|\$\([^)]*\)|\{\{.*?\}\}")
 KEYS_OF_PARTS = ("service", "host", "namespace", "port", "path")
 
 
-class Url:
-    """The URL of one pod's request; the fields `url`, `https`, `host` and `port`, when read."""
+class ServiceUrl:
+    """The URL of one pod's request, with the Service as its host; a `model.Url`, when read."""
 
-    def read(self, node: Node, _scope: Scope | None = None) -> dict[str, Any]:
+    def read(self, node: Node, _scope: Scope | None = None) -> Url:
         text = node.value
         if isinstance(text, str):
             # First of all, so that no message shows a password.
@@ -45,14 +45,14 @@ class Url:
         parts = PARTS.fullmatch(text) if isinstance(text, str) else None
         if not parts:
             raise node.error(f"expected {A_URL}, got {describe(node)}")
-        return {"url": text} | _split(parts, node)
+        return _split(parts, node)
 
     def schema(self) -> Schema:
         return {"type": "string", "pattern": STRICT_URL}
 
 
-def _split(parts: re.Match[str], node: Node) -> dict[str, Any]:
-    scheme, host, port = parts[1].lower(), parts[2].lower(), parts[3]
+def _split(parts: re.Match[str], node: Node) -> Url:
+    scheme, host, port, target = parts[1].lower(), parts[2].lower(), parts[3], parts[4]
     name = host.removesuffix(".")
     if host.startswith("[") or re.fullmatch(rf"(.*\.)?{NUMBER}", name):
         message = f"expected the name of a headless Service as host, got the IP address {host}"
@@ -61,9 +61,13 @@ def _split(parts: re.Match[str], node: Node) -> dict[str, Any]:
         raise node.error(f"expected a DNS name as host, got {shown(host)}")
     if port is not None and not re.fullmatch(PORT, port):
         raise node.error("expected a port from 1 to 65535, or none")
-    https = scheme == "https"
-    number = int(port) if port else 443 if https else 80
-    return {"https": https, "host": host, "port": number}
+    return Url(
+        text=parts[0],
+        https=scheme == "https",
+        host=host,
+        port=int(port) if port else DEFAULT_PORTS[scheme],
+        target=target if target.startswith("/") else f"/{target}",
+    )
 
 
 def from_parts(fields: Mapping[str, Field]) -> str:
@@ -78,5 +82,5 @@ def from_parts(fields: Mapping[str, Field]) -> str:
     path = str(values.get("path", "")).removeprefix("/")
     url = f"http://{host}{namespace}{port}/{path}"
     with Errors():
-        return str(Url().read(Node(Place(), url))["url"])
+        return ServiceUrl().read(Node(Place(), url)).text
     return ""

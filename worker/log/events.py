@@ -17,13 +17,13 @@ Event = MutableMapping[str, Any]  # one event as it is logged: the name of a fie
 
 # What `resolution.waiting` waits for, in the middle of a sentence.
 WAITING = {
-    "cached_answer": "for a newer DNS answer",
-    "min_pods": "for DNS to list more pods",
-    "absent": "in case a pod that left DNS comes back",
-    "no_answer": "for DNS to list a pod",
+    "cached_answer": "for a newer answer",
+    "min_pods": "for more pods to be listed",
+    "absent": "in case a pod that is no longer listed comes back",
+    "no_answer": "for a pod to be listed",
 }
-NOT_CONFIRMED = "not confirmed by a newer DNS answer"
-# Why a broadcast was over before its first DNS answer, if it began at all.
+NOT_CONFIRMED = "not confirmed by a newer answer"
+# Why a broadcast was over before its first answer, if it began at all.
 NOBODY_CALLED = {"cancelled": "the run was stopped", "deadline": "the deadline passed"}
 
 
@@ -135,7 +135,7 @@ EVENTS: tuple[EventType, ...] = (
     EventType(
         "endpoints.resolved",
         ("info",),
-        "DNS answered. Who is listed and owed a call joins the queue.",
+        "An answer came. Who is listed and owed a call joins the queue.",
         (
             fields.ROUND,
             fields.QNAME,
@@ -161,8 +161,8 @@ EVENTS: tuple[EventType, ...] = (
     EventType(
         "resolution.failed",
         ("warning", "error"),
-        "DNS gave no answer, or listed no endpoint. The level is `error` if the broadcast does not "
-        "ask again.",
+        "A question had no answer, or one that lists no endpoint. The level is `error` if the "
+        "broadcast does not ask again.",
         (
             fields.ROUND,
             fields.QNAME,
@@ -183,7 +183,7 @@ EVENTS: tuple[EventType, ...] = (
     EventType(
         "resolution.waiting",
         ("info",),
-        "No endpoint is owed a call, but the broadcast is not over: it waits, and asks DNS again.",
+        "No endpoint is owed a call, but the broadcast is not over: it waits, and asks again.",
         (
             Field("reason", "string", "why it waits", "cached_answer", values=fields.WAITS),
             Field("wait_seconds", "number", "time until the next question", 1.019422, "seconds"),
@@ -226,7 +226,7 @@ EVENTS: tuple[EventType, ...] = (
     EventType(
         "endpoint.gone",
         ("warning",),
-        "An endpoint never accepted a connection, and DNS did not list it again until `settle` was "
+        "An endpoint never accepted a connection, and was not listed again until `settle` was "
         "over. It is owed no call.",
         (
             fields.ENDPOINT,
@@ -236,7 +236,7 @@ EVENTS: tuple[EventType, ...] = (
             ),
         ),
         lambda e: (
-            f"{e['endpoint']} is gone: it never accepted a connection, and DNS no longer lists it"
+            f"{e['endpoint']} is gone: it never accepted a connection, and is no longer listed"
         ),
         {"attempts": 1},
     ),
@@ -248,7 +248,7 @@ EVENTS: tuple[EventType, ...] = (
             fields.ENDPOINT,
             fields.ATTEMPTS,
             fields.CALL_ERROR._replace(meaning="why"),
-            Field("left_dns", "boolean", "whether the last answer no longer lists it", False),
+            Field("listed", "boolean", "whether the last answer lists it", True),
         ),
         lambda e: f"{e['endpoint']} was missed {_after(e['attempts'])}: {e['error_type']}",
     ),
@@ -279,7 +279,7 @@ EVENTS: tuple[EventType, ...] = (
                 values=fields.REASONS,
             ),
             *fields.COUNTS,
-            Field("rounds", "integer", "how often DNS was asked", 6, "questions"),
+            Field("rounds", "integer", "how many questions were asked", 6, "questions"),
             Field("calls", "integer", "how many calls were made", 7, "calls"),
             Field("confirmed", "boolean", "whether a newer answer listed nobody new", True),
             fields.DURATION,

@@ -73,9 +73,9 @@ REASONS: dict[str, str] = {
 }
 WAITS: dict[str, str] = {
     "cached_answer": "the last answer may come from a cache",
-    "min_pods": "DNS lists fewer than `min_pods`",
-    "absent": "an endpoint that has not acknowledged left DNS, and may come back",
-    "no_answer": "DNS lists no endpoint, or does not answer",
+    "min_pods": "fewer than `min_pods` are listed",
+    "absent": "an endpoint that has not acknowledged is no longer listed, and may come back",
+    "no_answer": "no endpoint is listed, or there is no answer",
 }
 SIGNALS: dict[str, str] = {"SIGTERM": "Kubernetes sends this", "SIGINT": "Ctrl-C"}
 
@@ -132,14 +132,14 @@ WORKER_NODE = Field("worker_node", "string", "the value of NODE_NAME", "node-3",
 
 ENDPOINT = Field("endpoint", "string", "the pod's address, `IP:port`", "10.1.0.9:8080")
 ATTEMPTS = Field("attempts", "integer", "how many calls were made to it", 5, "calls")
-ROUND = Field("round", "integer", "number of the DNS question in this broadcast, from 1", 1)
+ROUND = Field("round", "integer", "number of the question in this broadcast, from 1", 1)
 QNAME = Field(
     "qname",
     "string",
     "the absolute name that DNS was asked for, without the final dot",
     "web-server-headless.default.svc.cluster.local",
 )
-ASKING = Field("duration_seconds", "number", "how long DNS took", 0.000712, "seconds")
+ASKING = Field("duration_seconds", "number", "how long the answer took", 0.000712, "seconds")
 DURATION = Field("duration_seconds", "number", "how long it took", 16.182377, "seconds")
 STATUS_CODE = Field(
     "status_code", "integer", "the response's status code", 503, when="a status line came"
@@ -186,7 +186,7 @@ HINT = Field(
     when="the failures suggest something",
 )
 COUNTS = (
-    Field("seen", "integer", "endpoints that DNS has listed", 3, "endpoints"),
+    Field("seen", "integer", "endpoints that were listed, at any time", 3, "endpoints"),
     Field("acknowledged", "integer", "of these, acknowledged: a call met `expect`", 2, "endpoints"),
     Field("failed", "integer", "of these, missed: each has its `endpoint.failed`", 1, "endpoints"),
     Field("gone", "integer", "of these, dead: each has its `endpoint.gone`", 0, "endpoints"),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
-from worker.model import Broadcast, BroadcastReport, CallResult, Ending, Endpoint
+from worker.model import Broadcast, BroadcastReport, CallResult, Ending, Endpoint, Exchange
 
 NO_CALL = CallResult(Endpoint("", 0), span_id="", duration_seconds=0.0)
 
@@ -16,6 +15,7 @@ class Facts(NamedTuple):
 
     cases: frozenset[str]  # the report's reason, and how the calls failed if all did so alike
     broadcast: Broadcast
+    exchange: Exchange  # the broadcast's
     last: CallResult  # of the calls that failed alike; else NO_CALL
     acknowledged: int
     too_early: str  # " before 2 of 3 endpoints had acknowledged", where some had not
@@ -28,18 +28,19 @@ class Facts(NamedTuple):
     path: str
     service: str
     in_namespace: str  # " -n shop", where the URL names a namespace
-    tls_name: str  # for which a certificate must be valid
 
 
 def facts_of(broadcast: Broadcast, report: BroadcastReport) -> Facts:
     """What the table needs of one broadcast."""
     last = _alike([e.last for e in report.endpoints if e.verdict == "failed"])
     failed, seen = report.count_of("failed"), len(report.endpoints)
-    service, namespace = _service_of(broadcast.host)
-    headers = {name.lower() for name, _ in broadcast.headers}
+    exchange = broadcast.exchange
+    service, namespace = _service_of(exchange.url.host)
+    headers = {name.lower() for name, _ in exchange.headers}
     return Facts(
         cases=frozenset(_cases(report, last)),
         broadcast=broadcast,
+        exchange=exchange,
         last=last or NO_CALL,
         acknowledged=report.count_of("acknowledged"),
         too_early=f" before {failed} of {seen} endpoints had acknowledged" if failed else "",
@@ -49,11 +50,10 @@ def facts_of(broadcast: Broadcast, report: BroadcastReport) -> Facts:
         resolution_error=report.resolution_error,
         stale=report.stale,
         ended_by_run=report.ended_by_run,
-        has_credentials=bool(broadcast.auth) or "authorization" in headers,
-        path=urlsplit(broadcast.url).path or "/",
+        has_credentials=bool(exchange.auth) or "authorization" in headers,
+        path=exchange.url.target.partition("?")[0],
         service=service,
         in_namespace=f" -n {namespace}" if namespace else "",
-        tls_name=broadcast.tls.server_name or broadcast.host.removesuffix("."),
     )
 
 

@@ -55,18 +55,18 @@ HINTS: tuple[Hint, ...] = (
     # --- complete, but no newer answer confirmed it ---
     Hint(
         "unconfirmed",
-        "the run was stopped before a newer DNS answer could confirm the result: run it again",
+        "the run was stopped before a newer answer could confirm the result: run it again",
         lambda f: f.ending == "stopped",
     ),
     Hint(
         "unconfirmed",
-        "the run's deadline passed before a newer DNS answer could confirm the result: "
+        "the run's deadline passed before a newer answer could confirm the result: "
         "raise --deadline, or select fewer broadcasts for a run",
         lambda f: f.ending == "deadline" and f.ended_by_run,
     ),
     Hint(
         "unconfirmed",
-        "the deadline of {broadcast.deadline_seconds:g} s passed before a newer DNS answer could "
+        "the deadline of {broadcast.deadline_seconds:g} s passed before a newer answer could "
         "confirm the result: raise deadline",
         lambda f: f.ending == "deadline",
     ),
@@ -77,8 +77,7 @@ HINTS: tuple[Hint, ...] = (
     ),
     Hint(
         "unconfirmed",
-        "the last question to DNS failed ({resolution_error}): look at the pods of DNS and "
-        "their logs",
+        "the last question failed ({resolution_error}): look at the pods of DNS and their logs",
         lambda f: f.resolution_error,
     ),
     Hint(
@@ -101,8 +100,8 @@ HINTS: tuple[Hint, ...] = (
     ),
     Hint(
         "connect_refused",
-        "nothing listens on port {broadcast.port} of the pods: a headless Service maps no ports, "
-        "so set the container's own port in url",
+        "nothing listens on port {exchange.url.port} of the pods: a headless Service maps no "
+        "ports, so set the container's own port in url",
     ),
     Hint(
         "connect_timeout",
@@ -113,7 +112,7 @@ HINTS: tuple[Hint, ...] = (
     Hint(
         "connect_timeout",
         "a NetworkPolicy may block the connections: "
-        "allow egress from this pod, and ingress to the others, on port {broadcast.port}",
+        "allow egress from this pod, and ingress to the others, on port {exchange.url.port}",
     ),
     Hint(
         "unreachable",
@@ -122,18 +121,18 @@ HINTS: tuple[Hint, ...] = (
     ),
     Hint(
         "timeout",
-        "the pods accept connections but do not answer within {broadcast.timeout_seconds:g} s: "
+        "the pods accept connections but do not answer within {exchange.timeout_seconds:g} s: "
         "raise timeout, or lower concurrency",
     ),
     Hint(
         "connection_reset",
-        "port {broadcast.port} may not speak TLS, or may require a client certificate: "
+        "port {exchange.url.port} may not speak TLS, or may require a client certificate: "
         "write http:// in url, or set tls.cert_file",
-        lambda f: f.broadcast.https,
+        lambda f: f.exchange.url.https,
     ),
     Hint(
         "connection_reset",
-        "port {broadcast.port} may require TLS, or may not speak HTTP at all: "
+        "port {exchange.url.port} may require TLS, or may not speak HTTP at all: "
         "write https:// or another port in url",
     ),
     Hint(
@@ -144,7 +143,7 @@ HINTS: tuple[Hint, ...] = (
     Hint(
         "tls",
         "the CA of the pods' certificate is not in tls.ca_file: name the file that has it",
-        lambda f: UNKNOWN_CA(f) and f.broadcast.tls.ca_file,
+        lambda f: UNKNOWN_CA(f) and f.exchange.tls.ca_file,
     ),
     Hint(
         "tls",
@@ -153,14 +152,14 @@ HINTS: tuple[Hint, ...] = (
     ),
     Hint(
         "tls",
-        "the pods' certificate is not valid for {tls_name}: "
+        "the pods' certificate is not valid for {exchange.server_name}: "
         "set tls.server_name to a name that it is valid for",
         _says("mismatch", "match"),
     ),
     Hint(
         "tls",
         "the pods do not accept tls.cert_file: use a certificate of a CA that they trust",
-        lambda f: CLIENT_CERTIFICATE(f) and f.broadcast.tls.cert_file,
+        lambda f: CLIENT_CERTIFICATE(f) and f.exchange.tls.cert_file,
     ),
     Hint(
         "tls",
@@ -169,17 +168,17 @@ HINTS: tuple[Hint, ...] = (
     ),
     Hint(
         "tls",
-        "port {broadcast.port} does not speak TLS: write http:// or the port of https in url",
+        "port {exchange.url.port} does not speak TLS: write http:// or the port of https in url",
         NOT_TLS,
     ),
     Hint(
         "tls",
         "no TLS version or cipher in common: see what the pods offer with "
-        "openssl s_client -connect POD:{broadcast.port}",
+        "openssl s_client -connect POD:{exchange.url.port}",
     ),
     Hint(
         "protocol",
-        "what answers on port {broadcast.port} is not HTTP/1.1 (gRPC, TLS, another protocol?): "
+        "what answers on port {exchange.url.port} is not HTTP/1.1 (gRPC, TLS, another protocol?): "
         "set the port of HTTP in url",
     ),
     Hint(
@@ -191,7 +190,7 @@ HINTS: tuple[Hint, ...] = (
     Hint(
         "redirect",
         "the pods want https: write https:// and its port in url (Location: {last.location})",
-        lambda f: (f.last.location or "").lower().startswith("https:") and not f.broadcast.https,
+        lambda f: (f.last.location or "").lower().startswith("https:") and not f.exchange.url.https,
     ),
     Hint(
         "redirect",
@@ -224,7 +223,7 @@ HINTS: tuple[Hint, ...] = (
     Hint("status 401", "the pods require credentials: set auth"),
     Hint(
         "status 403",
-        "this account is not allowed to {broadcast.method} here: give it that right in the app",
+        "this account is not allowed to {exchange.method} here: give it that right in the app",
         lambda f: f.has_credentials,
     ),
     Hint(
@@ -242,11 +241,11 @@ HINTS: tuple[Hint, ...] = (
     ),
     Hint(
         "status 405",
-        "the method is {broadcast.method}, but the pods allow only {last.allow}: set method",
+        "the method is {exchange.method}, but the pods allow only {last.allow}: set method",
         lambda f: f.last.allow,
     ),
-    Hint("status 405", "the pods do not allow the method {broadcast.method}: set method"),
-    Hint("status 501", "the pods do not implement the method {broadcast.method}: set method"),
+    Hint("status 405", "the pods do not allow the method {exchange.method}: set method"),
+    Hint("status 501", "the pods do not implement the method {exchange.method}: set method"),
     Hint("status 413", "the body is longer than the pods accept: send a shorter one"),
     Hint(
         "status 415",

@@ -72,7 +72,7 @@ class Books:
     def may_come_back(self, entry: Entry) -> bool:
         """Whether it is missing, and it matters: it could be called again, or would not be gone.
 
-        A pod that restarts leaves DNS, and comes back with its old cache where that is on a volume.
+        A pod that restarts is not listed for a while. Its cache may be on a volume, and come back.
         """
         missing = not self.is_listed(entry) and entry.phase != "acknowledged"
         return missing and (not entry.reached or entry.may_be_called)

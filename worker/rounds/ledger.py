@@ -72,7 +72,7 @@ class Ledger:
         self._quiet_at = started_at  # when to ask though nobody waits for it
         self._due_at = math.inf  # when somebody is due whom the last question came too early for
         self._is_copy = False  # the last answer is known to come from a cache
-        self._first_empty: Answer | None = None  # since when DNS lists nobody any more
+        self._first_empty: Answer | None = None  # since when nobody is listed any more
         self._patience_began_at = started_at  # when nothing was left to do but to wait
 
     # --- what the schedule asks ---------------------------------------------------------------
@@ -110,7 +110,7 @@ class Ledger:
         if books.in_flight and now >= self._cut_at and not self._cut:
             return Cut(self._cut_reason)
         if count := self._count_to_start(now, room):
-            return Call(tuple(islice(self._queue, count)))
+            return Call(self._broadcast.exchange, tuple(islice(self._queue, count)))
         busy = bool(books.in_flight) or self._may_call(now)
         if not busy and (ending := self._find_ending(now)):
             books.ending = ending

@@ -82,8 +82,8 @@ class Rounds:
         self.current = broadcast.name
         self._logs[number].info(
             "broadcast.started",
-            request_url=broadcast.url,
-            method=broadcast.method,
+            request_url=broadcast.exchange.url.text,
+            method=broadcast.exchange.method,
             concurrency=broadcast.concurrency,
             deadline_seconds=self._schedule.ledgers[number].deadline_seconds,
         )
@@ -104,8 +104,8 @@ class Rounds:
                     self._asked_at[number] = now
                     self._world.ask(number, ends_at)
                     ledger.record_question(now)
-                case Call(endpoints):
-                    self._world.call(number, endpoints)
+                case Call(exchange, endpoints):
+                    self._world.call(number, exchange, endpoints)
                     ledger.record_started(endpoints, now)
                     room -= len(endpoints)
                 case Cut(reason):
@@ -241,7 +241,7 @@ def _log_report(broadcast: Broadcast, report: BroadcastReport, log: Log) -> None
                     "endpoint.failed",
                     **fields,
                     error_type=endpoint.error_type,
-                    left_dns=endpoint.left_dns,
+                    listed=endpoint.listed,
                 )
             case "cancelled":
                 log.error("endpoint.cancelled", **fields)

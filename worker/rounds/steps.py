@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from worker.model import Ending, Endpoint
+from worker.model import Ending, Endpoint, Exchange
 
 WaitReason = Literal[
     "question", "calls", "backoff", "cached_answer", "min_pods", "no_answer", "absent"
@@ -22,8 +22,9 @@ class Ask(NamedTuple):
 
 
 class Call(NamedTuple):
-    """Start a call to each of these endpoints, then `record_started`."""
+    """Start this exchange with each of the endpoints, then `record_started`."""
 
+    exchange: Exchange
     endpoints: tuple[Endpoint, ...]
 
 

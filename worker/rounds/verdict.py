@@ -45,8 +45,8 @@ def judge(books: Books, endpoint: Endpoint, entry: Entry) -> EndpointReport:
         error_type = "deadline"
     elif is_gone(books, entry):
         verdict = "gone"
-    left_dns = verdict == "failed" and not books.is_listed(entry)
-    return EndpointReport(endpoint, verdict, entry.attempts, error_type, left_dns, entry.last)
+    listed = books.is_listed(entry)
+    return EndpointReport(endpoint, verdict, entry.attempts, error_type, listed, entry.last)
 
 
 def _is_given_up(books: Books, entry: Entry) -> bool:
@@ -57,7 +57,7 @@ def _is_given_up(books: Books, entry: Entry) -> bool:
 
 
 def is_gone(books: Books, entry: Entry) -> bool:
-    """Whether it was tried, never accepted a connection, and DNS stopped listing it for good.
+    """Whether it was tried, never accepted a connection, and is no longer listed, for good.
 
     It was missing until `settle` was over, and the last answer, which lists others, is newer than
     the first that did not list it: one unlucky copy in a cache proves nothing, nor does it that

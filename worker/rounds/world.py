@@ -1,4 +1,4 @@
-"""The world as the rounds meet it: the clock, DNS, calls in flight, stop signals, one mailbox.
+"""The world as the rounds meet it: clock, questions, calls in flight, signals, one mailbox.
 
 `run` runs against a `World`; this is the real one. Questions and calls go on in other threads, and
 everything that comes of them arrives in the mailbox of the main thread.
@@ -11,14 +11,15 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import NamedTuple, Protocol
 
 from worker.calls.call import Caller
 from worker.calls.loop import Ended
 from worker.calls.pool import Pool, pool_size
-from worker.model import Answer, CallError, Endpoint, ResolutionFailure
+from worker.discovery.source import Source
+from worker.model import Answer, CallError, Endpoint, Exchange, ResolutionFailure
 from worker.stop import StopSignal, start_thread
 
 MAX_QUESTION_THREADS = 16
@@ -47,8 +48,8 @@ class World(Protocol):
     def ask(self, number: int, ends_at: float) -> None:
         """Asks who the endpoints are. Answered arrives, by `ends_at` unless something hangs."""
 
-    def call(self, number: int, endpoints: Sequence[Endpoint]) -> None:
-        """Starts a call to each endpoint. Ended arrives for each."""
+    def call(self, number: int, exchange: Exchange, endpoints: Sequence[Endpoint]) -> None:
+        """Starts this exchange with each endpoint. Ended arrives for each."""
 
     def cut(self, number: int, error_type: CallError) -> None:
         """Ends the broadcast's calls in flight, which fail so unless their answer has arrived."""
@@ -57,16 +58,13 @@ class World(Protocol):
         """What has arrived, in order. Waits for something, but not past `until`."""
 
 
-Lookup = Callable[[float], Answer | ResolutionFailure]  # blocks until that time at most
-
-
 class LiveWorld:
-    """Real sockets in real time. `lookups` and `callers` are by the broadcast's number."""
+    """Real sockets in real time. `sources` are by the broadcast's number."""
 
     def __init__(
-        self, lookups: Sequence[Lookup], callers: Sequence[Caller], mailbox: Mailbox
+        self, sources: Sequence[Source], callers: Mapping[Exchange, Caller], mailbox: Mailbox
     ) -> None:
-        self._lookups = lookups
+        self._sources = sources
         self._callers = callers
         self._mailbox = mailbox
         self._questions = Questions(mailbox)
@@ -76,10 +74,10 @@ class LiveWorld:
         return time.monotonic()
 
     def ask(self, number: int, ends_at: float) -> None:
-        self._questions.ask(number, lambda: self._lookups[number](ends_at))
+        self._questions.ask(number, lambda: self._sources[number](ends_at))
 
-    def call(self, number: int, endpoints: Sequence[Endpoint]) -> None:
-        call = self._callers[number].call
+    def call(self, number: int, exchange: Exchange, endpoints: Sequence[Endpoint]) -> None:
+        call = self._callers[exchange].call
         # The span id needs to be unlikely, not secret: os.urandom is slower.
         calls = [call(endpoint, f"{random.getrandbits(64):016x}") for endpoint in endpoints]
         self._pool.start(number, calls)

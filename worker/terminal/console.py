@@ -35,7 +35,7 @@ class Progress:
     outcome: str = ""  # once it has ended
     failures: list[str] = field(default_factory=list)  # then: one line for each cause
     hint: str = ""
-    _doing: str = "asking DNS"
+    _doing: str = "asking for endpoints"
     _until: float = 0.0  # when that ends, if it is known
     _stopping: bool = False
     _statuses: dict[str, int | None] = field(default_factory=dict)  # endpoint -> its last failure's
@@ -77,7 +77,7 @@ class Progress:
                 self._turn_to(CALLING)
             case "resolution.failed":
                 self.round, self._resolution = event["round"], event
-                self._turn_to("asking DNS again")
+                self._turn_to("asking again")
             case "resolution.waiting":
                 self._turn_to(f"waiting {WAITING[event['reason']]}", now + event["wait_seconds"])
             case "call.succeeded":

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from worker.config.errors import ConfigError
 from worker.config.values import write_duration
 from worker.log.formats import printable
 from worker.log.masking import Masker
+from worker.model import DEFAULT_PORTS
 
 Document = dict[str, Any]
 
@@ -89,8 +89,8 @@ def _shortened(body: str, size: int) -> list[str]:
 
 def _note(key: str, said: str, broadcast: Document) -> str:
     """What a value does not say by itself."""
-    if key == "port" and urlsplit(broadcast["url"]).port is None:
-        return " (the default, since the URL names none)"
+    if key == "port" and said == str(DEFAULT_PORTS[broadcast["url"].partition(":")[0].lower()]):
+        return " (the scheme's default)"
     if key == "tls.ca_file" and said == "none" and broadcast["tls"]["verified"]:
         return " (the system trust store)"
     if key == "differs_per_call" and said != "none":

@@ -16,6 +16,7 @@ from tests.loopback import calling
 from tests.loopback.nameserver import Nameserver
 from tests.loopback.pods import Pods, raw
 from tests.loopback.serving import HANG_SECONDS
+from tests.records import parsed
 from worker.calls.call import Caller
 from worker.calls.request import prepare
 from worker.config.errors import ConfigError, ConfigInvalid
@@ -25,7 +26,7 @@ from worker.discovery.dns.lookup import Lookup
 from worker.discovery.dns.resolvconf import Nameserver as Server
 from worker.discovery.dns.resolvconf import ResolvConf, candidates, parse
 from worker.discovery.dns.resolver import Resolver
-from worker.model import Answer, Broadcast, Endpoint, ResolutionFailure
+from worker.model import Answer, Broadcast, Endpoint, Exchange, ResolutionFailure
 
 DNS_SECONDS = 0.1
 MAX_BODY_BYTES = 64 * 1024
@@ -79,7 +80,7 @@ def test_any_text_in_url_headers_and_expect_is_refused_or_stays_in_its_place(
 
 def check_request(broadcast: Broadcast, name: str, value: str) -> None:
     """Whether the header is there, and nothing but it and the usual ones."""
-    head, _, body = prepare(broadcast, "0" * 32).to_bytes("0" * 16).partition(b"\r\n\r\n")
+    head, _, body = prepare(broadcast.exchange, "0" * 32).to_bytes("0" * 16).partition(b"\r\n\r\n")
     request_line, *lines = head.decode("ascii").split("\r\n")
     assert request_line.startswith("POST /")
     assert request_line.count(" ") == 2
@@ -171,16 +172,10 @@ PIECES = st.sampled_from(
 )
 def test_any_bytes_are_a_response_or_a_failure(pods: Pods, data: bytes) -> None:
     pods[0].script(raw(data))
-    broadcast = Broadcast(
-        name="a",
-        url=f"http://web:{pods.port}/",
-        https=False,
-        host="web",
-        port=pods.port,
-        timeout_seconds=HANG_SECONDS,
-        log_response=True,
+    exchange = Exchange(
+        parsed(f"http://web:{pods.port}/"), timeout_seconds=HANG_SECONDS, log_response=True
     )
-    call = Caller(broadcast, "0" * 32, tls_context=None).call
+    call = Caller(exchange, "0" * 32, tls_context=None).call
     result = calling.make(call(Endpoint(pods.addresses[0], pods.port), span_id="0" * 16))
     assert len(result.response_body or b"") <= MAX_BODY_BYTES
     # The pod closes the connection behind its bytes, so there is never a reason to wait.

@@ -15,10 +15,11 @@ import pytest
 
 from tests.loopback.pods import Pods, silent
 from tests.loopback.serving import HANG_SECONDS
+from tests.records import parsed
 from worker.calls.call import Caller
 from worker.calls.connection import Cut, Wait
 from worker.calls.loop import Ended, Loop
-from worker.model import Broadcast, CallResult, Endpoint
+from worker.model import CallResult, Endpoint, Exchange
 
 RESULT = CallResult(Endpoint("127.0.0.1", 80), "", 0.0)
 LATE = CallResult(Endpoint("127.0.0.1", 80), "", 0.0, error_type="timeout")
@@ -175,9 +176,8 @@ def test_a_bug_in_a_thread_of_the_pool_reaches_the_main_thread() -> None:
     posted: SimpleQueue[list[Ended]] = SimpleQueue()
     with Pods(1) as pods:
         pods[0].script(silent)
-        url = f"http://web:{pods.port}/"
-        broadcast = Broadcast("b", url, False, "web", pods.port, timeout_seconds=HANG_SECONDS)
-        caller = Caller(broadcast, "0" * 32, None)
+        url = parsed(f"http://web:{pods.port}/")
+        caller = Caller(Exchange(url, timeout_seconds=HANG_SECONDS), "0" * 32, None)
         loop = BrokenLoop(posted.put)
         loop.start(0, [caller.call(Endpoint(pods.addresses[0], pods.port), "0" * 16)])
         pods.wait_for("the request", lambda: bool(pods[0].requests))

@@ -9,10 +9,11 @@ import pytest
 
 from tests.loopback.pods import Pods, silent
 from tests.loopback.serving import HANG_SECONDS
+from tests.records import parsed
 from worker.calls.call import Caller
 from worker.calls.loop import Ended
 from worker.calls.pool import Pool, cpu_quota, thread_count
-from worker.model import Broadcast, Endpoint
+from worker.model import Endpoint, Exchange
 
 
 @pytest.mark.parametrize(
@@ -55,8 +56,8 @@ def test_calls_are_spread_and_a_cut_reaches_all_of_them() -> None:
     with Pods(5) as pods:
         for address in pods.addresses:
             pods[address].script(silent)
-        entry = Broadcast("clear", f"http://web:{pods.port}/", False, "web", pods.port)
-        call = Caller(entry, "0" * 32, tls_context=None).call
+        exchange = Exchange(parsed(f"http://web:{pods.port}/"))
+        call = Caller(exchange, "0" * 32, tls_context=None).call
         endpoints = [Endpoint(address, pods.port) for address in pods.addresses]
         pool.start(0, [call(endpoints[0], "0" * 16)])
         assert pool.loads == [1]  # never more threads than calls

@@ -1,4 +1,4 @@
-"""The request's bytes, held against what requests prepares for the same broadcast."""
+"""The request's bytes, held against what requests prepares for the same exchange."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.auth import HTTPBasicAuth
 
+from tests.records import parsed
 from worker import __version__
 from worker.calls.request import prepare
 from worker.config.parts import FIELD_VALUE, FRAMING, TOKEN
-from worker.model import Auth, Broadcast
+from worker.model import Auth, Exchange
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE_ID}-{SPAN_ID}-01"
-PLAIN = Broadcast(
-    "web", "http://web:8080/clear?all=1", https=False, host="web", port=8080, method="POST"
-)
+PLAIN = Exchange(parsed("http://web:8080/clear?all=1"))
 
 # What requests would write in another way is a case of its own, below.
 SEGMENT = r"([A-Za-z0-9_~!$&'()*+,;=:@-]|%(2F|20|C3%A9))+"
@@ -35,10 +34,9 @@ AUTHS = (
 )
 
 
-def expected(broadcast: Broadcast, authority: str) -> requests.PreparedRequest:
+def expected(exchange: Exchange) -> requests.PreparedRequest:
     headers = requests.structures.CaseInsensitiveDict(
         {
-            "Host": authority,
             "User-Agent": f"pod-broadcast/{__version__}",
             "Accept": "*/*",
             "Accept-Encoding": "identity",
@@ -46,17 +44,17 @@ def expected(broadcast: Broadcast, authority: str) -> requests.PreparedRequest:
             "traceparent": TRACEPARENT,
         }
     )
-    if broadcast.content_type:
-        headers["Content-Type"] = broadcast.content_type
-    headers.update(broadcast.headers)
-    auth = broadcast.auth
+    if exchange.content_type:
+        headers["Content-Type"] = exchange.content_type
+    headers.update(exchange.headers)
+    auth = exchange.auth
     if auth and auth.bearer:
         headers["Authorization"] = f"Bearer {auth.bearer}"
     basic = None
     if auth and auth.username is not None:
         basic = HTTPBasicAuth(auth.username.encode(), (auth.password or "").encode())
     return requests.Request(
-        broadcast.method, broadcast.url, headers=headers, data=broadcast.body, auth=basic
+        exchange.method, exchange.url.text, headers=headers, data=exchange.body, auth=basic
     ).prepare()
 
 
@@ -87,11 +85,9 @@ def test_it_is_what_requests_would_send(
     content_type: str | None,
     auth: Auth | None,
 ) -> None:
-    authority = f"web.shop{port}"
-    url = f"{scheme}://{authority}" + (f"/{path}" if path else "")
-    broadcast = PLAIN._replace(
-        url=url + ("" if query is None else f"?{query}"),
-        host="web.shop",
+    url = f"{scheme}://web.shop{port}" + (f"/{path}" if path else "")
+    exchange = PLAIN._replace(
+        url=parsed(url + ("" if query is None else f"?{query}")),
         method=method,
         # auth and an Authorization header exclude each other, as `config` sees to
         headers=tuple(f for f in headers if not auth or f[0].lower() != "authorization"),
@@ -99,24 +95,24 @@ def test_it_is_what_requests_would_send(
         content_type=content_type,
         auth=auth,
     )
-    data = prepare(broadcast, TRACE_ID).to_bytes(SPAN_ID)
+    data = prepare(exchange, TRACE_ID).to_bytes(SPAN_ID)
     head, _, sent_body = data.partition(b"\r\n\r\n")
     request_line, *lines = head.decode().split("\r\n")
-    wanted = expected(broadcast, authority)
+    wanted = expected(exchange)
     assert request_line == f"{method} {wanted.path_url} HTTP/1.1"
     assert sorted(lines) == sorted(f"{name}: {value}" for name, value in wanted.headers.items())
     assert sent_body == (wanted.body or b"")
 
 
 def test_its_bytes() -> None:
-    broadcast = PLAIN._replace(
-        host="web.",
+    exchange = PLAIN._replace(
+        url=parsed("http://web.:8080/clear?all=1"),
         headers=(("ACCEPT", "text/plain"), ("X-Reason", "deploy")),
         body=b"{}",
         content_type="application/json",
         auth=Auth(username="löwe", password="p:w"),
     )
-    assert prepare(broadcast, TRACE_ID).to_bytes(SPAN_ID) == (
+    assert prepare(exchange, TRACE_ID).to_bytes(SPAN_ID) == (
         b"POST /clear?all=1 HTTP/1.1\r\n"
         b"Host: web:8080\r\n"
         b"User-Agent: pod-broadcast/" + __version__.encode() + b"\r\n"
@@ -136,11 +132,11 @@ def test_its_bytes() -> None:
 )
 def test_path_and_query_are_sent_as_they_are_written(target: str) -> None:
     """A cache that is purged by URL compares its bytes: another spelling is another object."""
-    broadcast = PLAIN._replace(url=f"http://web:8080{target}")
-    assert prepare(broadcast, TRACE_ID).to_bytes(SPAN_ID).startswith(b"POST %b " % target.encode())
+    exchange = PLAIN._replace(url=parsed(f"http://web:8080{target}"))
+    assert prepare(exchange, TRACE_ID).to_bytes(SPAN_ID).startswith(b"POST %b " % target.encode())
 
 
 def test_a_url_without_a_path_asks_for_the_root() -> None:
-    for url, target in (("http://web", b"/"), ("http://web?a", b"/?a"), ("http://web/?", b"/")):
+    for url, target in (("http://web", b"/"), ("http://web?a", b"/?a"), ("http://web/?", b"/?")):
         line = b"POST %b HTTP/1.1\r\nHost: web\r\n" % target
-        assert prepare(PLAIN._replace(url=url), TRACE_ID).to_bytes(SPAN_ID).startswith(line)
+        assert prepare(PLAIN._replace(url=parsed(url)), TRACE_ID).to_bytes(SPAN_ID).startswith(line)

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.records import broadcast, changed
 from tests.unit.config.reading import URL, load, messages, one
 from worker.config import load as config
 from worker.config.errors import ConfigInvalid
 from worker.config.keys import KEYS, Key
-from worker.model import Auth, Broadcast, Config, Expect, Tls
+from worker.model import Auth, Config, Expect, Tls
 
-A = Broadcast(name="a", url=URL, https=False, host="web", port=8080)
+A = broadcast(URL, "a")
 EVERY_KEY = """\
 - name: every-key
   url: https://Web.shop:8443/clear?a=b
@@ -51,12 +52,9 @@ def test_a_file_that_sets_every_key(tmp_path: Path) -> None:
     assert loaded._replace(tls_contexts={}) == Config(
         files=(str(tmp_path / "broadcasts.yaml"),),
         broadcasts=(
-            Broadcast(
-                name="every-key",
-                url="https://Web.shop:8443/clear?a=b",
-                https=True,
-                host="web.shop",
-                port=8443,
+            broadcast(
+                "https://Web.shop:8443/clear?a=b",
+                "every-key",
                 ip_family="ipv6",
                 method="BAN",
                 headers=(
@@ -93,7 +91,9 @@ def test_a_file_that_sets_every_key(tmp_path: Path) -> None:
         ),
         secrets=frozenset({"t0ken", "file t0ken", "p ss"}),
     )
-    shown = repr([loaded, *loaded.broadcasts, *(entry.auth for entry in loaded.broadcasts)])
+    shown = repr(
+        [loaded, *loaded.broadcasts, *(entry.exchange.auth for entry in loaded.broadcasts)]
+    )
     assert not any(secret in shown for secret in loaded.secrets)
 
 
@@ -114,17 +114,17 @@ broadcasts:
   - {{name: b, url: "{URL}", headers: {{X-C: c}}, body: text}}
 """
     first, second = load(tmp_path, text).broadcasts
-    common = A._replace(timeout_seconds=3.0, tls=Tls(insecure_skip_verify=True))
-    assert first == common._replace(
-        headers=(("X-A", "a"), ("X-B", "b")), body=b"{}", content_type="application/json"
+    common = changed(A, timeout_seconds=3.0, tls=Tls(insecure_skip_verify=True))
+    assert first == changed(
+        common, headers=(("X-A", "a"), ("X-B", "b")), body=b"{}", content_type="application/json"
     )
-    assert second == common._replace(name="b", headers=(("X-C", "c"),), body=b"text")
+    assert second == changed(common, name="b", headers=(("X-C", "c"),), body=b"text")
 
 
 def test_a_body_file_is_sent_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "body").write_bytes(b"\x00\xff\r\n")
-    assert one(tmp_path, "  body_file: body\n").body == b"\x00\xff\r\n"
-    assert one(tmp_path, "  body: ''\n").body == b""
+    assert one(tmp_path, "  body_file: body\n").exchange.body == b"\x00\xff\r\n"
+    assert one(tmp_path, "  body: ''\n").exchange.body == b""
 
 
 # --- files --------------------------------------------------------------------------------------

@@ -15,7 +15,9 @@ from worker.model import Auth
 )
 def test_a_secret_file_loses_one_line_end(content: bytes, value: str, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(content)
-    auth = one(tmp_path, "  auth: {basic: {username: me, password: {file: secret}}}\n").auth
+    auth = one(
+        tmp_path, "  auth: {basic: {username: me, password: {file: secret}}}\n"
+    ).exchange.auth
     assert auth == Auth(username="me", password=value)
 
 

@@ -155,7 +155,7 @@ def errors_of(entry: Entry, folder: Path) -> list[ConfigError]:
     except ConfigInvalid as invalid:
         return invalid.errors
     given = entry.get("tls", {}).get("insecure_skip_verify", False)
-    assert broadcast.tls.insecure_skip_verify == given
+    assert broadcast.exchange.tls.insecure_skip_verify == given
     return []
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import ssl
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
 import trustme
 
 from tests.unit.config.reading import load, messages
@@ -56,16 +53,3 @@ def test_a_ca_that_can_be_read_only_once_is_read_only_once(tmp_path: Path) -> No
     first, second = contexts.values()
     assert first is second
     assert len(first.get_ca_certs()) == 1
-
-
-@pytest.mark.parametrize(("scheme", "imported"), [("http", "False"), ("https", "True")])
-def test_ssl_is_imported_only_for_https(scheme: str, imported: str, tmp_path: Path) -> None:
-    file = tmp_path / "a.yaml"
-    file.write_text(f"- {{name: a, url: '{scheme}://web/'}}\n")
-    code = (
-        "import sys; from worker.config.load import load; "
-        "load(sys.argv[1:], {}); print('ssl' in sys.modules)"
-    )
-    command = [sys.executable, "-c", code, str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.strip() == imported

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from tests.records import parsed
 from tests.unit.config.reading import load
-from worker.config.errors import ConfigInvalid, Place
-from worker.config.url import Url
-from worker.config.yaml import Node
+from worker.config.errors import ConfigInvalid
+from worker.config.url import ServiceUrl
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,8 @@ from worker.config.yaml import Node
 )
 def test_host_and_port_of_a_url(url: str, host: str, port: int, tmp_path: Path) -> None:
     (broadcast,) = load(tmp_path, f"- name: a\n  url: {url}\n").broadcasts
-    assert (broadcast.url, broadcast.host, broadcast.port) == (url, host, port)
+    read = broadcast.exchange.url
+    assert (read.text, read.host, read.port) == (url, host, port)
 
 
 WORDS = "http:// https: // web a_b . - 10 0x1 : 80 080 65536 / ?a=b %20 %2 [ ] ::1 # @ é"
@@ -38,12 +39,13 @@ def test_the_schema_accepts_just_the_urls_that_the_worker_does(
     parts: tuple[str, list[str]],
 ) -> None:
     url = parts[0] + "".join(parts[1])
-    accepted = Draft202012Validator(Url().schema()).is_valid(url)
+    accepted = Draft202012Validator(ServiceUrl().schema()).is_valid(url)
+    refused = None
     try:
-        read = Url().read(Node(Place(), url))
+        assert parsed(url).text == url
     except ConfigInvalid as invalid:
-        read = {"refused": str(invalid)}
-    assert accepted == ("url" in read), read
+        refused = str(invalid)
+    assert accepted == (refused is None), refused
 
 
 @pytest.mark.parametrize(
@@ -61,5 +63,5 @@ def test_the_schema_accepts_just_the_urls_that_the_worker_does(
 )
 def test_a_password_is_not_shown_however_the_url_is_written(url: str) -> None:
     with pytest.raises(ConfigInvalid) as caught:
-        Url().read(Node(Place(), url))
+        parsed(url)
     assert "hunter" not in str(caught.value)

@@ -148,7 +148,7 @@ def test_a_call_that_the_deadline_cuts_off_is_a_line_of_the_table() -> None:
         (
             "broadcast.finished",
             {"outcome": "complete", "seen": 3, "acknowledged": 2, "gone": 1, "confirmed": False},
-            "complete: 2 of 3 endpoints acknowledged, 1 gone; not confirmed by a newer DNS answer",
+            "complete: 2 of 3 endpoints acknowledged, 1 gone; not confirmed by a newer answer",
         ),
         (
             "broadcast.finished",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.records import broadcast, changed
 from worker.model import (
     Auth,
     Broadcast,
@@ -22,15 +23,8 @@ from worker.model import (
 )
 from worker.report.hints import HINTS, hint
 
-BROADCAST = Broadcast(
-    name="clear",
-    url="http://web.shop:8080/clear",
-    https=False,
-    host="web.shop",
-    port=8080,
-    method="PURGE",
-)
-HTTPS = BROADCAST._replace(url="https://web.shop:8080/clear", https=True)
+BROADCAST = broadcast("http://web.shop:8080/clear", method="PURGE")
+HTTPS = broadcast("https://web.shop:8080/clear", method="PURGE")
 ACKNOWLEDGED = EndpointReport(Endpoint("10.0.0.9", 8080), "acknowledged", 1)
 
 
@@ -121,7 +115,7 @@ def test_the_ledger_says_whose_deadline_it_was(
     assert hint(BROADCAST, ended) == expected.replace("MISSED", "1 of 2")
 
 
-UNCONFIRMED = "before a newer DNS answer could confirm the result: "
+UNCONFIRMED = "before a newer answer could confirm the result: "
 
 
 @pytest.mark.parametrize(
@@ -189,7 +183,7 @@ def test_no_hint_proposes_to_trust_anybody() -> None:
 @pytest.mark.parametrize("host", ["web", "web.shop", "web.shop.svc.cluster.local.", "web."])
 def test_no_pods_names_the_namespace_that_the_url_has(host: str) -> None:
     namespace = " -n shop" if "shop" in host else ""
-    text = hint(BROADCAST._replace(host=host), report(reason="no_pods"))
+    text = hint(broadcast(f"http://{host}/"), report(reason="no_pods"))
     assert text == (
         "does the Service's selector match pods, are they ready, is the name right? "
         f"kubectl get endpointslices{namespace} -l kubernetes.io/service-name=web"
@@ -212,17 +206,17 @@ def test_no_pods_names_the_namespace_that_the_url_has(host: str) -> None:
             "to accept that, list the status code in expect.status",
         ),
         (
-            BROADCAST._replace(headers=(("authorization", "x"),)),
+            changed(BROADCAST, headers=(("authorization", "x"),)),
             failed("status", status_code=401),
             "the pods reject these credentials: compare the Secret with what the app expects",
         ),
         (
-            BROADCAST._replace(auth=Auth(bearer="x")),
+            changed(BROADCAST, auth=Auth(bearer="x")),
             failed("status", status_code=403),
             "this account is not allowed to PURGE here: give it that right in the app",
         ),
         (
-            HTTPS._replace(tls=Tls(cert_file="/crt.pem")),
+            changed(HTTPS, tls=Tls(cert_file="/crt.pem")),
             failed("tls", error_message="TLSV1_ALERT_UNKNOWN_CA"),
             "the pods do not accept tls.cert_file: use a certificate of a CA that they trust",
         ),

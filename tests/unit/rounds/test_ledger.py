@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.records import broadcast
 from worker.model import (
     Answer,
-    Broadcast,
     CallError,
     CallResult,
     Endpoint,
@@ -20,7 +20,7 @@ from worker.rounds.ledger import LATE_ANSWER_SECONDS, Ledger
 from worker.rounds.rules import backoff_seconds, is_retried
 from worker.rounds.steps import Ask, Booked, Call, Change, Cut, Finish, Step, Wait
 
-BROADCAST = Broadcast(name="clear", url="http://web:8080/clear", https=False, host="web", port=8080)
+BROADCAST = broadcast()
 ROOM = 1000  # for calls of the whole run
 ASK = Ask(ends_at=BROADCAST.deadline_seconds)
 SERVFAIL = ResolutionFailure("web.shop.svc.cluster.local", "dns_servfail", "10.0.0.10 answered")
@@ -68,7 +68,7 @@ def fail(book: Ledger, failure: ResolutionFailure, now: float) -> None:
 def start(book: Ledger, now: float, *pods: int, room: int = ROOM) -> None:
     """Starts the calls that the ledger wants started, which are to be these."""
     wanted = step(book, now, room)
-    assert wanted == Call(tuple(map(pod, pods)))
+    assert wanted == Call(BROADCAST.exchange, tuple(map(pod, pods)))
     assert isinstance(wanted, Call)
     book.record_started(wanted.endpoints, now)
 
@@ -101,7 +101,10 @@ def settle(book: Ledger, now: float, *pods: int, ttl: int = 5) -> float:
 
 def verdicts(book: Ledger, now: float) -> list[tuple[str, str, str | None, bool]]:
     endpoints = book.report(now).endpoints
-    return [(e.endpoint.address, e.verdict, e.error_type, e.left_dns) for e in endpoints]
+    return [
+        (e.endpoint.address, e.verdict, e.error_type, e.verdict == "failed" and not e.listed)
+        for e in endpoints
+    ]
 
 
 # --- newer answers ----------------------------------------------------------------------------

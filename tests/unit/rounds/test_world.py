@@ -14,9 +14,10 @@ import pytest
 from tests.loopback.pods import Pods, silent
 from tests.loopback.program import ROOT
 from tests.loopback.serving import HANG_SECONDS
+from tests.records import parsed
 from worker.calls.call import Caller
 from worker.calls.loop import Ended
-from worker.model import Answer, Broadcast, CallResult, Endpoint, ResolutionFailure
+from worker.model import Answer, CallResult, Endpoint, Exchange, ResolutionFailure
 from worker.rounds.world import (
     MAX_QUESTION_THREADS,
     Answered,
@@ -36,11 +37,13 @@ def pods() -> Iterator[Pods]:
         yield pods
 
 
-def live_world(pods: Pods, stop: Stop) -> LiveWorld:
+EXCHANGE = Exchange(parsed("http://web:8080/"))
+
+
+def live_world(stop: Stop) -> LiveWorld:
     """Two broadcasts to the same pods."""
-    entry = Broadcast("clear", f"http://web:{pods.port}/", False, "web", pods.port)
-    caller = Caller(entry, "0" * 32, tls_context=None)
-    return LiveWorld([lambda _: SERVFAIL] * 2, [caller] * 2, stop.mailbox)
+    callers = {EXCHANGE: Caller(EXCHANGE, "0" * 32, tls_context=None)}
+    return LiveWorld([lambda _: SERVFAIL] * 2, callers, stop.mailbox)
 
 
 def receive(world: LiveWorld, count: int) -> Sequence[Message]:
@@ -58,8 +61,8 @@ def endpoints(pods: Pods) -> list[Endpoint]:
 
 
 def test_what_calls_came_to_arrives_with_the_number_of_their_broadcast(pods: Pods) -> None:
-    world = live_world(pods, Stop())
-    world.call(1, endpoints(pods))
+    world = live_world(Stop())
+    world.call(1, EXCHANGE, endpoints(pods))
     ended = receive(world, 3)
     assert {message.number for message in ended if isinstance(message, Ended)} == {1}
     assert pods.requests == dict.fromkeys(pods.addresses, 1)
@@ -68,10 +71,10 @@ def test_what_calls_came_to_arrives_with_the_number_of_their_broadcast(pods: Pod
 def test_only_the_calls_of_one_broadcast_are_cut(pods: Pods) -> None:
     pods[0].script(silent)
     pods[1].script(silent)
-    world = live_world(pods, Stop())
+    world = live_world(Stop())
     first, second, third = endpoints(pods)
-    world.call(0, [first])
-    world.call(1, [second])
+    world.call(0, EXCHANGE, [first])
+    world.call(1, EXCHANGE, [second])
     with pods.changed:
         pods.changed.wait_for(lambda: pods.in_flight == 2, HANG_SECONDS)
     world.cut(0, "deadline")
@@ -81,7 +84,7 @@ def test_only_the_calls_of_one_broadcast_are_cut(pods: Pods) -> None:
     assert (cut.number, cut.outcome.endpoint) == (0, first)
     assert cut.outcome.error_type == "deadline"
     assert cut.outcome.error_message == "cut off at the deadline"
-    world.call(1, [third])
+    world.call(1, EXCHANGE, [third])
     assert [m.number for m in receive(world, 1) if isinstance(m, Ended)] == [1]
     world.cut(1, "cancelled")
     (cut,) = receive(world, 1)
@@ -90,14 +93,14 @@ def test_only_the_calls_of_one_broadcast_are_cut(pods: Pods) -> None:
     assert (cut.number, cut.outcome.error_type) == (1, "cancelled")
 
 
-def test_an_answer_arrives_with_the_number_of_its_broadcast(pods: Pods) -> None:
-    world = live_world(pods, Stop())
+def test_an_answer_arrives_with_the_number_of_its_broadcast() -> None:
+    world = live_world(Stop())
     world.ask(1, ends_at=time.monotonic() + 1)
     assert receive(world, 1) == [Answered(1, SERVFAIL)]
 
 
-def test_nothing_arrives_and_the_wait_ends(pods: Pods) -> None:
-    world = live_world(pods, Stop())
+def test_nothing_arrives_and_the_wait_ends() -> None:
+    world = live_world(Stop())
     assert world.receive(world.now() - 1) == []
     until = world.now() + 0.01
     assert world.receive(until) == []

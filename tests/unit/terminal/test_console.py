@@ -80,7 +80,7 @@ def test_before_the_first_answer_it_asks() -> None:
         "0 of 0, 0 failed",
         "0 of 0",
     ]
-    assert progress(view).activity(10.0) == "asking DNS"
+    assert progress(view).activity(10.0) == "asking for endpoints"
 
 
 def test_results_are_counted_and_who_is_called_again_is_waited_for(view: View) -> None:
@@ -102,14 +102,14 @@ def test_results_are_counted_and_who_is_called_again_is_waited_for(view: View) -
 
 def test_a_wait_counts_down_and_so_does_the_deadline_not_past_zero(view: View) -> None:
     observe(view, "resolution.waiting", 295.0, reason="cached_answer", wait_seconds=5.0)
-    assert progress(view).activity(296.5) == "waiting for a newer DNS answer, 4 s"
-    assert progress(view).activity(300.0) == "waiting for a newer DNS answer"
+    assert progress(view).activity(296.5) == "waiting for a newer answer, 4 s"
+    assert progress(view).activity(300.0) == "waiting for a newer answer"
     assert progress(view).spellings(301.0)[2] == "0 of 2, 0 failed  deadline in 0:00"
 
 
 def test_after_a_failed_question_it_asks_again(view: View) -> None:
     observe(view, "resolution.failed", round=2, error_type="dns_refused", error_message="no")
-    assert progress(view).activity(0.0) == "asking DNS again"
+    assert progress(view).activity(0.0) == "asking again"
     assert progress(view).round == 2
 
 
@@ -215,7 +215,7 @@ def test_nothing_in_a_row_steers_a_terminal(view: View) -> None:
         ("dns_refused", ["dns_refused: 10.0.0.10:53 answered REFUSED"]),
         ("min_pods", ["min_pods"]),
         ("all_calls_failed", []),
-        (None, ["not confirmed by a newer DNS answer"]),
+        (None, ["not confirmed by a newer answer"]),
     ],
 )
 def test_the_row_says_why_a_broadcast_is_not_complete_or_not_confirmed(

@@ -80,8 +80,8 @@ def test_each_running_broadcast_has_a_line_and_the_last_one_two_again(
     terminal.resize(100, 10)
     shown = terminal.wait_for("what they do", shows("newer", "calling"))
     assert stable(shown) == [
-        f"  clear      {'─' * 19} 0 of 2, 0 failed  deadline in T  waiting for a newer DNS answer",
-        f"  reload-all {'━' * 9}{'─' * 10} 1 of 2, 0 failed  deadline in T  calling",
+        f"  clear      {'─' * 23} 0 of 2, 0 failed  deadline in T  waiting for a newer answer",
+        f"  reload-all {'━' * 11}{'─' * 12} 1 of 2, 0 failed  deadline in T  calling",
     ]
     log.info("broadcast.finished", broadcast="clear", **FINISHED)
     shown = terminal.wait_for("one", shows("waiting of 2", "  calling"))

@@ -8,17 +8,8 @@ from typing import Any
 
 from worker import __version__
 from worker.log.events import EVENTS, EventType
-from worker.log.fields import (
-    BROADCAST,
-    CALL_ERRORS,
-    COMMON,
-    OUTCOMES,
-    REASONS,
-    RESOLUTION_ERRORS,
-    WAITS,
-    Field,
-    Type,
-)
+from worker.log.fields import BROADCAST, COMMON, Field, Type
+from worker.words import CALL_ERRORS, OUTCOMES, REASONS, RESOLUTION_ERRORS, WAITS, Fault
 
 TYPES: dict[Type, str] = {
     "string": "text, never empty",
@@ -66,9 +57,9 @@ def page() -> str:
         ),
         *map(_section, EVENTS),
         "## Values of error_type\n\nOf calls: `call.failed`, `endpoint.failed`, `endpoint.gone`.\n",
-        _values(CALL_ERRORS),
+        _values(_said(CALL_ERRORS)),
         "Of DNS: `resolution.failed`.\n",
-        _values(RESOLUTION_ERRORS),
+        _values(_said(RESOLUTION_ERRORS)),
         "## Values of outcome\n",
         _values(OUTCOMES),
         "## Values of reason\n\nOf `broadcast.finished`.\n",
@@ -105,6 +96,10 @@ def _fields(fields: Sequence[Field]) -> str:
         for f in fields
     ]
     return _table(("field", "type", "unit", "meaning", "present"), rows)
+
+
+def _said(faults: Mapping[str, Fault]) -> dict[str, str]:
+    return {w: f.meaning + ("" if f.retried else ". Not retried") for w, f in faults.items()}
 
 
 def _values(values: Mapping[str, str]) -> str:

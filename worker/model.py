@@ -10,44 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from worker.words import CallError, Ending, Outcome, Reason, ResolutionError, Verdict
+
 if TYPE_CHECKING:
     import ssl
 
-CallError = Literal[
-    "connect_refused",
-    "connect_timeout",
-    "unreachable",
-    "timeout",
-    "connection_reset",
-    "tls",
-    "protocol",
-    "redirect",
-    "status",
-    "body_mismatch",
-    "deadline",
-    "cancelled",
-    "local",
-]
-ResolutionError = Literal[
-    "no_pods",
-    "not_headless",
-    "unproven",
-    "outside_cluster",
-    "no_cluster_suffix",
-    "dns_servfail",
-    "dns_refused",
-    "dns_timeout",
-    "dns_truncated",
-]
-Reason = (
-    ResolutionError
-    | Literal[
-        "all_calls_failed", "some_calls_failed", "min_pods", "deadline", "cancelled", "dns_capped"
-    ]
-)
-Outcome = Literal["complete", "partial", "failed"]
-Verdict = Literal["acknowledged", "failed", "gone", "cancelled"]
-Ending = Literal["confirmed", "settle", "deadline", "stopped", "never_resolved"]
 IpFamily = Literal["auto", "ipv4", "ipv6"]
 
 DEFAULT_PORTS = {"http": 80, "https": 443}  # RFC 9110, 4.2

@@ -12,7 +12,7 @@ from worker import __version__
 from worker.config.values import hint_for_duration, nearest, parse_duration
 from worker.discovery.dns.resolvconf import DNS_PORT, Nameserver
 from worker.log.formats import LogFormat
-from worker.log.setup import LEVELS, LevelName
+from worker.words import LEVELS, Level
 
 Command = Literal["run", "check", "plan", "schema"]
 OutputFormat = Literal["text", "json"]
@@ -70,7 +70,7 @@ class Options(NamedTuple):
     deadline_seconds: float | None  # of the whole run
     grace_seconds: float
     log_format: LogFormat | None  # None: console on a terminal, else json
-    log_level: LevelName
+    log_level: Level
     nameservers: tuple[Nameserver, ...]
     resolv_conf: str
     termination_log: str
@@ -179,7 +179,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
         deadline_seconds=seconds["--deadline"],
         grace_seconds=seconds["--grace"] or 0.0,
         log_format=cast("LogFormat", one["--log-format"]) if one["--log-format"] else None,
-        log_level=cast("LevelName", one["--log-level"]),
+        log_level=cast("Level", one["--log-level"]),
         nameservers=tuple(
             _nameserver(sources["--nameserver"], value) for value in values["--nameserver"]
         ),

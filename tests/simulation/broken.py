@@ -18,22 +18,14 @@ from hypothesis.errors import NoSuchExample
 from tests.simulation.cluster import Scenario
 from tests.simulation.stored import shortened
 from tests.simulation.test_promise import any_scenarios, check, run
-from worker.model import (
-    Answer,
-    Broadcast,
-    CallResult,
-    Ending,
-    Endpoint,
-    EndpointReport,
-    Reason,
-    Verdict,
-)
+from worker.model import Answer, Broadcast, CallResult, Endpoint, EndpointReport
 from worker.rounds import ledger, schedule, verdict
 from worker.rounds import run as rounds
 from worker.rounds.books import Books, Entry
 from worker.rounds.ledger import Ledger
 from worker.rounds.schedule import Schedule
 from worker.rounds.steps import Booked, Change, Cut, Step, Wait
+from worker.words import Ending, Reason, Verdict
 
 
 class Replacement(NamedTuple):

@@ -14,17 +14,10 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from worker.calls.loop import Ended
-from worker.model import (
-    Answer,
-    Broadcast,
-    CallError,
-    CallResult,
-    Endpoint,
-    Exchange,
-    ResolutionFailure,
-)
+from worker.model import Answer, Broadcast, CallResult, Endpoint, Exchange, ResolutionFailure
 from worker.rounds.world import Answered, Message
 from worker.stop import StopSignal
+from worker.words import CallError
 
 MAX_STEPS = 5000
 

@@ -16,7 +16,8 @@ from worker.calls.judge import Failure, classify, judge, seconds_from
 from worker.calls.request import prepare
 from worker.calls.response import ProtocolError, Response
 from worker.calls.tls import TlsConnection
-from worker.model import CallError, CallResult, Endpoint, Exchange
+from worker.model import CallResult, Endpoint, Exchange
+from worker.words import CallError
 
 CUT_MESSAGES: dict[CallError, str] = {
     "deadline": "cut off at the deadline",

@@ -14,7 +14,8 @@ import types
 from collections.abc import Generator
 from typing import NamedTuple
 
-from worker.model import CallError, Endpoint
+from worker.model import Endpoint
+from worker.words import CallError
 
 RECEIVE_BYTES = 16 * 1024
 

@@ -7,7 +7,8 @@ import time
 from email.utils import parsedate_to_datetime
 
 from worker.calls.response import KEPT_FIELD_BYTES, Response
-from worker.model import CallError, Expect
+from worker.model import Expect
+from worker.words import CallError
 
 Failure = tuple[CallError, str]  # and its message
 

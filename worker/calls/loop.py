@@ -15,8 +15,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import NamedTuple
 
 from worker.calls.connection import Cut, Wait
-from worker.model import CallError, CallResult
+from worker.model import CallResult
 from worker.stop import start_thread
+from worker.words import CallError
 
 Call = Coroutine[Wait, None, CallResult]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from worker.calls.loop import Call, Ended, Loop
-from worker.model import CallError
+from worker.words import CallError
 
 MAX_THREADS = 4
 CGROUP = Path("/sys/fs/cgroup")

@@ -14,13 +14,14 @@ from worker.discovery.dns.resolvconf import ResolvConf
 from worker.discovery.source import sources
 from worker.log.formats import printable
 from worker.log.masking import Masker
-from worker.model import Answer, Broadcast, BroadcastReport, Reason, ResolutionFailure
+from worker.model import Answer, Broadcast, BroadcastReport, ResolutionFailure
 from worker.options import Options
 from worker.report.hints import hint
 from worker.report.outcome import exit_code
 from worker.rounds.world import Questions
 from worker.stop import Stop, Stopped, StopSignal
 from worker.terminal.document import Document, masked, to_json, to_text
+from worker.words import Reason
 
 PLAN_SECONDS = 30.0
 # In place of the ids of the run and of the call: W3C Trace Context forbids both values.

@@ -17,7 +17,7 @@ from worker.config.errors import ConfigInvalid
 from worker.discovery.source import sources
 from worker.log.formats import LogFormat
 from worker.log.masking import Masker
-from worker.log.setup import LEVELS, Display, Log, configure, summary_line
+from worker.log.setup import Display, Log, configure, summary_line
 from worker.log.sink import Sink
 from worker.model import Config, RunReport
 from worker.options import Options, log_format_wanted
@@ -60,7 +60,7 @@ class Run:
             level, summary = "error", self._report_stopped(stopped)
         except Exception as error:  # noqa: BLE001 - the boundary: a bug becomes an exit code here
             level, summary = "error", self._report_crash(error)
-        self._log.log(LEVELS[level], "run.finished", **summary)
+        getattr(self._log, level)("run.finished", **summary)
         self._write_termination_log(summary)
         self._sink.flush()
         if self._sink.lost:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from worker import __version__
 from worker.log import fields
 from worker.log.fields import Field, Value
+from worker.words import OUTCOMES, REASONS, RESOLUTION_ERRORS, SIGNALS, WAITS, meanings
 
 Event = MutableMapping[str, Any]  # one event as it is logged: the name of a field -> its value
 
@@ -171,7 +172,7 @@ EVENTS: tuple[EventType, ...] = (
                 "string",
                 "what went wrong",
                 "dns_servfail",
-                values=fields.RESOLUTION_ERRORS,
+                values=meanings(RESOLUTION_ERRORS),
             ),
             fields.ERROR_MESSAGE._replace(
                 meaning="which server said what", example="10.96.0.10:53 answered SERVFAIL"
@@ -185,7 +186,7 @@ EVENTS: tuple[EventType, ...] = (
         ("info",),
         "No endpoint is owed a call, but the broadcast is not over: it waits, and asks again.",
         (
-            Field("reason", "string", "why it waits", "cached_answer", values=fields.WAITS),
+            Field("reason", "string", "why it waits", "cached_answer", values=WAITS),
             Field("wait_seconds", "number", "time until the next question", 1.019422, "seconds"),
         ),
         lambda e: f"waiting {e['wait_seconds']:.1f} s {WAITING[e['reason']]}",
@@ -268,7 +269,7 @@ EVENTS: tuple[EventType, ...] = (
         "complete but an endpoint is gone or no newer answer confirmed it. This line is written "
         "at every `--log-level`.",
         (
-            Field("outcome", "string", "the result", "partial", values=fields.OUTCOMES),
+            Field("outcome", "string", "the result", "partial", values=OUTCOMES),
             Field("exit_code", "integer", "exit code of this broadcast alone: 0, 3 or 4", 3),
             Field(
                 "reason",
@@ -276,7 +277,7 @@ EVENTS: tuple[EventType, ...] = (
                 "why it is not complete",
                 "some_calls_failed",
                 when="it is not complete",
-                values=fields.REASONS,
+                values=REASONS,
             ),
             *fields.COUNTS,
             Field("rounds", "integer", "how many questions were asked", 6, "questions"),
@@ -298,7 +299,7 @@ EVENTS: tuple[EventType, ...] = (
         "shutdown.requested",
         ("warning",),
         "A stop signal arrived. No call starts after this line.",
-        (Field("signal", "string", "which one", "SIGTERM", values=fields.SIGNALS),),
+        (Field("signal", "string", "which one", "SIGTERM", values=SIGNALS),),
         lambda e: f"{e['signal']}: no new calls from here on",
         of_one_broadcast=False,
     ),
@@ -379,7 +380,7 @@ EVENTS: tuple[EventType, ...] = (
                 "string",
                 "the worst of all broadcasts",
                 "partial",
-                values=fields.OUTCOMES,
+                values=OUTCOMES,
             ),
             Field("exit_code", "integer", "the [exit code](exit-codes.md)", 3),
             *fields.BROADCASTS,

@@ -1,13 +1,11 @@
-"""The fields of log lines, and the closed sets of words that some of them hold.
-
-`events` puts them together into events; docs/events.md and docs/events.schema.json are made from
-both.
-"""
+"""The fields of log lines. `events` puts them together into events; `words` has what they hold."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
+
+from worker.words import CALL_ERRORS, LEVELS, OUTCOMES, meanings
 
 Type = Literal["string", "integer", "number", "boolean"]  # as JSON calls them
 Value = str | int | float | bool
@@ -29,56 +27,6 @@ class Field(NamedTuple):
     values: Mapping[str, str] | None = None
 
 
-# --- closed sets of words -----------------------------------------------------------------------
-
-OUTCOMES: dict[str, str] = {
-    "complete": "nobody failed, nobody was cancelled, and at least `min_pods` acknowledged",
-    "partial": "some acknowledged, but it is not complete",
-    "failed": "nobody acknowledged, and it is not complete",
-}
-CALL_ERRORS: dict[str, str] = {
-    "connect_refused": "nothing listens on that port of the pod",
-    "connect_timeout": "no connection within `connect_timeout`: a dead node, or a NetworkPolicy",
-    "unreachable": "there is no route to the address",
-    "timeout": "no complete response within `timeout`",
-    "connection_reset": "the pod closed the connection before it responded",
-    "tls": "the TLS handshake failed, or the certificate could not be verified",
-    "protocol": "the response is not HTTP/1.x, or it is cut short",
-    "redirect": "a 3xx response; it leads away from the pod and is not followed",
-    "status": "a status code that `expect.status` does not accept",
-    "body_mismatch": "the body does not contain the text of `expect.body_contains`",
-    "deadline": "the deadline passed while a call was in flight, or before one could start",
-    "cancelled": "a stop signal cut the call off",
-    "local": "the worker's own fault, such as no file descriptor left or no permission",
-}
-RESOLUTION_ERRORS: dict[str, str] = {
-    "no_pods": "NXDOMAIN or NODATA: there are no ready pods, or there is no such Service",
-    "not_headless": "the Service has a cluster IP, so the request would reach only one pod",
-    "unproven": "there is one address, and DNS does not show whether it is a pod's",
-    "outside_cluster": "an alias leads out of the cluster, or no pod can have the address",
-    "no_cluster_suffix": "nothing was found, and resolv.conf is not a pod's: it completes no name",
-    "dns_servfail": "SERVFAIL, another failure code, a malformed answer, or one about other names",
-    "dns_refused": "the nameserver answered REFUSED",
-    "dns_timeout": "no nameserver answered in time",
-    "dns_truncated": "the answer was truncated over TCP too: more than about 4,090 A records",
-}
-REASONS: dict[str, str] = {
-    **RESOLUTION_ERRORS,
-    "all_calls_failed": "nobody acknowledged, and at least one endpoint failed",
-    "some_calls_failed": "some acknowledged, and at least one endpoint failed",
-    "min_pods": "fewer than `min_pods` acknowledged, though nobody failed",
-    "dns_capped": "DNS lists exactly 1,000 endpoints, the most that kube-dns lists",
-    "deadline": "the deadline passed while an endpoint was still owed a call",
-    "cancelled": "a stop signal came first",
-}
-WAITS: dict[str, str] = {
-    "cached_answer": "the last answer may come from a cache",
-    "min_pods": "fewer than `min_pods` are listed",
-    "absent": "an endpoint that has not acknowledged is no longer listed, and may come back",
-    "no_answer": "no endpoint is listed, or there is no answer",
-}
-SIGNALS: dict[str, str] = {"SIGTERM": "Kubernetes sends this", "SIGINT": "Ctrl-C"}
-
 # --- fields that several events have ------------------------------------------------------------
 
 VARIABLE_SET = "that variable is set"
@@ -94,11 +42,7 @@ COMMON = (
         "string",
         "how serious it is",
         "info",
-        values={
-            "info": "nothing to do",
-            "warning": "something to know",
-            "error": "something was missed, or is wrong",
-        },
+        values=LEVELS,
     ),
     Field("event", "string", "the event's name: filter by this", "run.started"),
     Field("message", "string", "a sentence for a person; its wording may change", "…"),
@@ -144,7 +88,9 @@ DURATION = Field("duration_seconds", "number", "how long it took", 16.182377, "s
 STATUS_CODE = Field(
     "status_code", "integer", "the response's status code", 503, when="a status line came"
 )
-CALL_ERROR = Field("error_type", "string", "what went wrong", "status", values=CALL_ERRORS)
+CALL_ERROR = Field(
+    "error_type", "string", "what went wrong", "status", values=meanings(CALL_ERRORS)
+)
 ERROR_MESSAGE = Field("error_message", "string", "the details", "answered 503 Service Unavailable")
 CALL_BEFORE_STATUS = (
     ENDPOINT,

@@ -7,7 +7,7 @@ before anything is cut, so that no part of one remains.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -16,11 +16,11 @@ from worker.log.formats import RENDERERS, LogFormat, json_line
 from worker.log.masking import Masker
 from worker.log.sink import Sink
 from worker.model import Endpoint
+from worker.words import LEVELS, Level
 
-LevelName = Literal["info", "warning", "error"]
 Log = structlog.typing.FilteringBoundLogger
 
-LEVELS: dict[str, int] = {"info": 20, "warning": 30, "error": 40}
+ORDER = list(LEVELS)
 ALWAYS_WRITTEN = ("run.", "broadcast.finished")
 # The kubelet keeps that much of a termination message.
 # https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
@@ -43,7 +43,7 @@ class Display(Protocol):
 def configure(
     sink: Sink,
     log_format: LogFormat,
-    log_level: LevelName,
+    log_level: Level,
     masker: Masker,
     display: Display | None = None,
 ) -> Log:
@@ -53,7 +53,9 @@ def configure(
     """
 
     def passes(name: str, event: Event) -> bool:
-        return LEVELS[name] >= LEVELS[log_level] or event["event"].startswith(ALWAYS_WRITTEN)
+        return ORDER.index(name) >= ORDER.index(log_level) or event["event"].startswith(
+            ALWAYS_WRITTEN
+        )
 
     def drop(_logger: object, name: str, event: Event) -> Event:
         if not passes(name, event):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from worker.model import Broadcast, BroadcastReport, CallResult, Ending, Endpoint, Exchange
+from worker.model import Broadcast, BroadcastReport, CallResult, Endpoint, Exchange
+from worker.words import Ending
 
 NO_CALL = CallResult(Endpoint("", 0), span_id="", duration_seconds=0.0)
 

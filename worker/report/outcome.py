@@ -6,9 +6,9 @@ What to do about it, `hints` says. docs/exit-codes.md explains each code.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
-from worker.model import BroadcastReport, Outcome, RunReport
+from worker.model import BroadcastReport, RunReport
+from worker.words import LEVELS, OUTCOMES, Level, Outcome, Reason
 
 EXIT_CODES: dict[Outcome, int] = {"complete": 0, "partial": 3, "failed": 4}
 EXIT_BUG = 1
@@ -16,9 +16,12 @@ EXIT_USAGE = 2
 EXIT_SIGNAL_BASE = 128  # plus the signal's number, as shells do
 LISTED_ENDPOINTS = 20
 
-Level = Literal["info", "warning", "error"]
-LEVELS: tuple[Level, ...] = ("info", "warning", "error")
-OUTCOMES: tuple[Outcome, ...] = ("complete", "partial", "failed")
+
+def outcome_of(acknowledged: int, reason: Reason | None) -> Outcome:
+    """The outcome of a broadcast. `reason`: why it is not complete."""
+    if reason is None:
+        return "complete"
+    return "partial" if acknowledged else "failed"
 
 
 def exit_code(outcome: Outcome) -> int:
@@ -28,7 +31,7 @@ def exit_code(outcome: Outcome) -> int:
 
 def run_outcome(broadcasts: Sequence[BroadcastReport]) -> Outcome:
     """The worst outcome of the broadcasts, of which there is at least one."""
-    return max((report.outcome for report in broadcasts), key=OUTCOMES.index)
+    return max((report.outcome for report in broadcasts), key=list(OUTCOMES).index)
 
 
 def run_exit_code(run: RunReport) -> int:
@@ -47,7 +50,7 @@ def level(report: BroadcastReport) -> Level:
 
 def run_level(run: RunReport) -> Level:
     """The level of `run.finished`: the highest of the broadcasts."""
-    return max((level(report) for report in run.broadcasts), key=LEVELS.index)
+    return max((level(report) for report in run.broadcasts), key=list(LEVELS).index)
 
 
 def summary(run: RunReport) -> dict[str, str | int | float]:

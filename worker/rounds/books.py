@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from worker.model import Answer, Broadcast, CallResult, Ending, Endpoint, ResolutionFailure
+from worker.model import Answer, Broadcast, CallResult, Endpoint, ResolutionFailure
+from worker.words import Ending
 
 Phase = Literal["owed", "queued", "called", "acknowledged", "failed"]
 

@@ -17,7 +17,6 @@ from worker.model import (
     Broadcast,
     BroadcastReport,
     CallResult,
-    Ending,
     Endpoint,
     ResolutionFailure,
 )
@@ -33,8 +32,8 @@ from worker.rounds.steps import (
     Finish,
     Step,
     Wait,
-    WaitReason,
 )
+from worker.words import CALL_ERRORS, RESOLUTION_ERRORS, Ending, WaitReason
 
 # A question ends at the deadline by itself. One that is later than this is not waited for.
 LATE_ANSWER_SECONDS = 0.5
@@ -100,7 +99,7 @@ class Ledger:
 
     def _is_never_resolved(self) -> bool:
         failure = self.books.failure
-        return failure is not None and failure.error_type in rules.NEVER_RESOLVED
+        return failure is not None and not RESOLUTION_ERRORS[failure.error_type].retried
 
     # --- what to do ---------------------------------------------------------------------------
 
@@ -319,9 +318,10 @@ class Ledger:
         books.in_flight -= 1
         books.last_call_ended_at = now
         before = books.entries[result.endpoint]
+        shows = CALL_ERRORS[result.error_type].shows if result.error_type else "acknowledged"
         entry = before._replace(
             attempts=before.attempts + 1,
-            reached=before.reached or result.error_type not in rules.NOT_ACCEPTED,
+            reached=before.reached or shows != "no_connection",
             last=result._replace(response_body=None) if result.response_body else result,
         )
         seconds = None

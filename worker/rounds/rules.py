@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from worker.model import (
-    ASK_AGAIN_SECONDS,
-    Broadcast,
-    CallError,
-    CallResult,
-    ResolutionError,
-)
+from worker.model import ASK_AGAIN_SECONDS, Broadcast, CallResult
+from worker.words import CALL_ERRORS
 
 # Where nothing happens, a newcomer is found so late at most, at the cost of 12 questions a minute.
 ASK_AGAIN_MAX_SECONDS = 5.0
@@ -17,18 +12,6 @@ QUESTIONS_SHARE = 0.1
 # How long a broadcast without an answer keeps the next one from beginning.
 HOLDS_UP_SECONDS = 1.0
 RETRIED_STATUS_CODES = frozenset({408, 425, 429})
-NEVER_RETRIED: frozenset[CallError] = frozenset(
-    {"redirect", "tls", "body_mismatch", "deadline", "cancelled"}
-)
-# No later answer can change these: the configuration has to.
-NEVER_RESOLVED: frozenset[ResolutionError] = frozenset({"not_headless", "no_cluster_suffix"})
-# They say that somebody is listed who is not called.
-LIST_SOMEBODY: frozenset[ResolutionError] = frozenset(
-    {"unproven", "outside_cluster", "dns_truncated"}
-)
-NOT_ACCEPTED: frozenset[CallError] = frozenset(
-    {"connect_refused", "connect_timeout", "unreachable"}
-)
 
 
 def is_retried(result: CallResult) -> bool:
@@ -36,7 +19,7 @@ def is_retried(result: CallResult) -> bool:
     if result.error_type == "status":
         status_code = result.status_code or 0
         return not 400 <= status_code < 500 or status_code in RETRIED_STATUS_CODES
-    return result.error_type not in NEVER_RETRIED
+    return result.error_type is not None and CALL_ERRORS[result.error_type].retried
 
 
 def backoff_seconds(broadcast: Broadcast, attempts: int, retry_after: float | None) -> float:

@@ -13,7 +13,7 @@ from typing import assert_never
 
 from worker.calls.loop import Ended
 from worker.log.events import WAITING
-from worker.log.setup import LEVELS, Log
+from worker.log.setup import Log
 from worker.model import Answer, Broadcast, BroadcastReport, CallResult, ResolutionFailure
 from worker.report.hints import hint
 from worker.report.outcome import exit_code, failed_endpoints, level
@@ -245,8 +245,8 @@ def _log_report(broadcast: Broadcast, report: BroadcastReport, log: Log) -> None
                 )
             case "cancelled":
                 log.error("endpoint.cancelled", **fields)
-    log.log(
-        LEVELS[level(report)],
+    write = getattr(log, level(report))
+    write(
         "broadcast.finished",
         outcome=report.outcome,
         exit_code=exit_code(report.outcome),

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from worker.model import Ending, Endpoint, Exchange
+from worker.model import Endpoint, Exchange
+from worker.words import Ending, WaitReason
 
-WaitReason = Literal[
-    "question", "calls", "backoff", "cached_answer", "min_pods", "no_answer", "absent"
-]
 CutReason = Literal["deadline", "cancelled"]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from worker.model import BroadcastReport, Endpoint, EndpointReport, Outcome, Reason, Verdict
-from worker.rounds import rules
+from worker.model import BroadcastReport, Endpoint, EndpointReport
+from worker.report.outcome import outcome_of
 from worker.rounds.books import Books, Entry
+from worker.words import RESOLUTION_ERRORS, Reason, Verdict
 
 
 def report(books: Books, now: float) -> BroadcastReport:
@@ -14,12 +15,9 @@ def report(books: Books, now: float) -> BroadcastReport:
     endpoints = tuple(judge(books, endpoint, entry) for endpoint, entry in books.entries.items())
     counts = Counter(each.verdict for each in endpoints)
     reason = find_reason(books, counts, any(e.error_type == "deadline" for e in endpoints))
-    outcome: Outcome = "complete"
-    if reason:
-        outcome = "partial" if counts["acknowledged"] else "failed"
     return BroadcastReport(
         name=books.broadcast.name,
-        outcome=outcome,
+        outcome=outcome_of(counts["acknowledged"], reason),
         reason=reason,
         endpoints=endpoints,
         rounds=books.questions,
@@ -80,7 +78,7 @@ def is_gone(books: Books, entry: Entry) -> bool:
 def find_reason(books: Books, counts: Counter[Verdict], deadline_hit: bool) -> Reason | None:
     """Why the broadcast is not complete, or None if it is."""
     failure = books.failure.error_type if books.failure else None
-    if failure in rules.NEVER_RESOLVED:
+    if failure and not RESOLUTION_ERRORS[failure].retried:
         return failure
     short = counts["acknowledged"] < books.broadcast.min_pods or books.answer is None
     if counts["cancelled"] or (books.ending == "stopped" and short and not counts["failed"]):
@@ -89,7 +87,7 @@ def find_reason(books: Books, counts: Counter[Verdict], deadline_hit: bool) -> R
         if deadline_hit:
             return "deadline"
         return "some_calls_failed" if counts["acknowledged"] else "all_calls_failed"
-    if failure in rules.LIST_SOMEBODY:
+    if failure and RESOLUTION_ERRORS[failure].shows == "somebody":
         return failure
     if books.capped:
         return "dns_capped"

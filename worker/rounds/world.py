@@ -19,8 +19,9 @@ from worker.calls.call import Caller
 from worker.calls.loop import Ended
 from worker.calls.pool import Pool, pool_size
 from worker.discovery.source import Source
-from worker.model import Answer, CallError, Endpoint, Exchange, ResolutionFailure
+from worker.model import Answer, Endpoint, Exchange, ResolutionFailure
 from worker.stop import StopSignal, start_thread
+from worker.words import CallError
 
 MAX_QUESTION_THREADS = 16
 

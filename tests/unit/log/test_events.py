@@ -11,9 +11,18 @@ from jsonschema import Draft202012Validator
 from tests.events import judge
 from tools import events as made
 from worker.log.events import BY_NAME, EVENTS, WAITING, EventType
-from worker.log.fields import CALL_ERRORS, OUTCOMES, REASONS, RESOLUTION_ERRORS, WAITS
-from worker.model import CallError, Outcome, Reason, ResolutionError
-from worker.rounds.steps import WaitReason
+from worker.words import (
+    CALL_ERRORS,
+    OUTCOMES,
+    REASONS,
+    RESOLUTION_ERRORS,
+    WAITS,
+    CallError,
+    Outcome,
+    Reason,
+    ResolutionError,
+    WaitReason,
+)
 
 SCHEMA = Draft202012Validator(made.schema())
 

@@ -6,17 +6,9 @@ from typing import Any
 
 import pytest
 
-from worker.model import (
-    BroadcastReport,
-    CallError,
-    CallResult,
-    Endpoint,
-    EndpointReport,
-    Outcome,
-    RunReport,
-    Verdict,
-)
+from worker.model import BroadcastReport, CallResult, Endpoint, EndpointReport, RunReport
 from worker.report import outcome as report
+from worker.words import CallError, Outcome, Verdict
 
 
 def endpoint(number: int, verdict: Verdict, error: CallError | None, **last: Any) -> EndpointReport:

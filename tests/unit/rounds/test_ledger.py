@@ -8,17 +8,11 @@ from typing import Any
 import pytest
 
 from tests.records import broadcast
-from worker.model import (
-    Answer,
-    CallError,
-    CallResult,
-    Endpoint,
-    ResolutionError,
-    ResolutionFailure,
-)
+from worker.model import Answer, CallResult, Endpoint, ResolutionFailure
 from worker.rounds.ledger import LATE_ANSWER_SECONDS, Ledger
 from worker.rounds.rules import backoff_seconds, is_retried
 from worker.rounds.steps import Ask, Booked, Call, Change, Cut, Finish, Step, Wait
+from worker.words import CallError, ResolutionError
 
 BROADCAST = broadcast()
 ROOM = 1000  # for calls of the whole run

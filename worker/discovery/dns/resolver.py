@@ -20,7 +20,7 @@ import dns.rcode
 import dns.rdatatype
 
 from worker.discovery.dns.resolvconf import Nameserver, ResolvConf
-from worker.model import ResolutionError
+from worker.words import ResolutionError
 
 EDNS_PAYLOAD_BYTES = 1232  # no fragments on any usual path (DNS flag day 2020)
 # What servers answer that do not know EDNS, or a middlebox in front of them (RFC 6891, 7).

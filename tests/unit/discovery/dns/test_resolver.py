@@ -12,7 +12,7 @@ from tests.loopback.nameserver import FaultKind, Nameserver, Query
 from worker.discovery.dns.resolvconf import Nameserver as Server
 from worker.discovery.dns.resolvconf import ResolvConf
 from worker.discovery.dns.resolver import Fault, Reply, Resolver
-from worker.model import ResolutionError
+from worker.words import ResolutionError
 
 NAME = dns.name.from_text("web.example.")
 

@@ -1,0 +1,145 @@
+"""The closed sets of words in reports and log lines, and what each word means.
+
+One table for each set. The types, the rules, the documents and the hints are held to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+Level = Literal["info", "warning", "error"]
+Outcome = Literal["complete", "partial", "failed"]
+Verdict = Literal["acknowledged", "failed", "gone", "cancelled"]
+Ending = Literal["confirmed", "settle", "deadline", "stopped", "never_resolved"]
+WaitReason = Literal[
+    "question", "calls", "backoff", "cached_answer", "min_pods", "no_answer", "absent"
+]
+CallError = Literal[
+    "connect_refused",
+    "connect_timeout",
+    "unreachable",
+    "timeout",
+    "connection_reset",
+    "tls",
+    "protocol",
+    "redirect",
+    "status",
+    "body_mismatch",
+    "deadline",
+    "cancelled",
+    "local",
+]
+ResolutionError = Literal[
+    "no_pods",
+    "not_headless",
+    "unproven",
+    "outside_cluster",
+    "no_cluster_suffix",
+    "dns_servfail",
+    "dns_refused",
+    "dns_timeout",
+    "dns_truncated",
+]
+Reason = (
+    ResolutionError
+    | Literal[
+        "all_calls_failed", "some_calls_failed", "min_pods", "deadline", "cancelled", "dns_capped"
+    ]
+)
+
+
+class Fault(NamedTuple):
+    """A word for what went wrong.
+
+    `retried`: another call or question may do better. `shows`: that the pod accepted no connection,
+    or that somebody is listed who is not called.
+    """
+
+    meaning: str
+    retried: bool = True
+    shows: Literal["no_connection", "somebody", ""] = ""
+
+
+def meanings(faults: Mapping[str, Fault]) -> dict[str, str]:
+    return {word: fault.meaning for word, fault in faults.items()}
+
+
+CALL_ERRORS: dict[str, Fault] = {
+    "connect_refused": Fault("nothing listens on that port of the pod", shows="no_connection"),
+    "connect_timeout": Fault(
+        "no connection within `connect_timeout`: a dead node, or a NetworkPolicy",
+        shows="no_connection",
+    ),
+    "unreachable": Fault("there is no route to the address", shows="no_connection"),
+    "timeout": Fault("no complete response within `timeout`"),
+    "connection_reset": Fault("the pod closed the connection before it responded"),
+    "tls": Fault(
+        "the TLS handshake failed, or the certificate could not be verified", retried=False
+    ),
+    "protocol": Fault("the response is not HTTP/1.x, or it is cut short"),
+    "redirect": Fault(
+        "a 3xx response; it leads away from the pod and is not followed", retried=False
+    ),
+    "status": Fault("a status code that `expect.status` does not accept"),  # `rules` has which
+    "body_mismatch": Fault(
+        "the body does not contain the text of `expect.body_contains`", retried=False
+    ),
+    "deadline": Fault(
+        "the deadline passed while a call was in flight, or before one could start", retried=False
+    ),
+    "cancelled": Fault("a stop signal cut the call off", retried=False),
+    "local": Fault("the worker's own fault, such as no file descriptor left or no permission"),
+}
+# Of those that are not retried no later answer can change anything: the configuration has to.
+RESOLUTION_ERRORS: dict[str, Fault] = {
+    "no_pods": Fault("NXDOMAIN or NODATA: there are no ready pods, or there is no such Service"),
+    "not_headless": Fault(
+        "the Service has a cluster IP, so the request would reach only one pod", retried=False
+    ),
+    "unproven": Fault(
+        "there is one address, and DNS does not show whether it is a pod's", shows="somebody"
+    ),
+    "outside_cluster": Fault(
+        "an alias leads out of the cluster, or no pod can have the address", shows="somebody"
+    ),
+    "no_cluster_suffix": Fault(
+        "nothing was found, and resolv.conf is not a pod's: it completes no name", retried=False
+    ),
+    "dns_servfail": Fault(
+        "SERVFAIL, another failure code, a malformed answer, or one about other names"
+    ),
+    "dns_refused": Fault("the nameserver answered REFUSED"),
+    "dns_timeout": Fault("no nameserver answered in time"),
+    "dns_truncated": Fault(
+        "the answer was truncated over TCP too: more than about 4,090 A records", shows="somebody"
+    ),
+}
+REASONS: dict[str, str] = {
+    **meanings(RESOLUTION_ERRORS),
+    "all_calls_failed": "nobody acknowledged, and at least one endpoint failed",
+    "some_calls_failed": "some acknowledged, and at least one endpoint failed",
+    "min_pods": "fewer than `min_pods` acknowledged, though nobody failed",
+    "dns_capped": "DNS lists exactly 1,000 endpoints, the most that kube-dns lists",
+    "deadline": "the deadline passed while an endpoint was still owed a call",
+    "cancelled": "a stop signal came first",
+}
+# From the best to the worst.
+OUTCOMES: dict[str, str] = {
+    "complete": "nobody failed, nobody was cancelled, and at least `min_pods` acknowledged",
+    "partial": "some acknowledged, but it is not complete",
+    "failed": "nobody acknowledged, and it is not complete",
+}
+LEVELS: dict[str, str] = {
+    "info": "nothing to do",
+    "warning": "something to know",
+    "error": "something was missed, or is wrong",
+}
+# Of the reasons to wait, those that the log tells.
+WAITS: dict[str, str] = {
+    "cached_answer": "the last answer may come from a cache",
+    "min_pods": "fewer than `min_pods` are listed",
+    "absent": "an endpoint that has not acknowledged is no longer listed, and may come back",
+    "no_answer": "no endpoint is listed, or there is no answer",
+}
+SIGNALS: dict[str, str] = {"SIGTERM": "Kubernetes sends this", "SIGINT": "Ctrl-C"}

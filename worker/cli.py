@@ -9,7 +9,7 @@ from worker.commands import check, plan, schema
 from worker.commands.run import Run, log_usage_error, stack
 from worker.config.errors import ConfigInvalid
 from worker.log.formats import printable
-from worker.options import Options, UsageError, command_wanted, parse
+from worker.options import Options, UsageError, parse, wanted
 from worker.report import outcome as report
 from worker.stop import Stop, Stopped
 from worker.terminal import document
@@ -23,8 +23,9 @@ def main(arguments: Sequence[str], environment: Mapping[str, str], stop: Stop) -
         options = parse(arguments, environment)
     except UsageError as error:
         print(f"python -m worker: {error}\nTry python -m worker --help", file=sys.stderr)  # noqa: T201
-        if command_wanted(arguments) not in NO_RUN:
-            log_usage_error(str(error), arguments, environment, stop)
+        command, log_format = wanted(arguments, environment)
+        if command not in NO_RUN:
+            log_usage_error(str(error), log_format, environment, stop)
         return report.EXIT_USAGE
     try:
         if options.command == "run":

@@ -176,6 +176,11 @@ class Answer(NamedTuple):
     stale: bool = False
     capped: bool = False
 
+    def nobody(self, what: str = "no ready pods, or no such Service") -> ResolutionFailure:
+        """The failure that it is to list nobody."""
+        records = "NXDOMAIN" if self.rcode == "NXDOMAIN" else "NODATA"
+        return ResolutionFailure(self.qname, "no_pods", f"{records}: {what}")
+
     def is_newer_than(self, other: Answer) -> bool:
         """Whether it cannot be the cached copy that `other` was, by their times of expiry.
 
@@ -190,6 +195,15 @@ class Answer(NamedTuple):
         arrived_at = other.expires_latest_at - other.ttl_seconds
         late_enough_at = arrived_at + (TTL_ROUNDING_SECONDS + ASK_AGAIN_SECONDS) / 2
         return asked_at >= late_enough_at and not self.is_newer_than(other)
+
+    def outlives(self, other: Answer) -> bool:
+        """Whether a cache may serve copies of it for longer."""
+        return self.expires_latest_at > other.expires_latest_at
+
+    @property
+    def forgotten_at(self) -> float:
+        """When no cache has a copy of it any more: who asks from then on gets a newer answer."""
+        return self.expires_latest_at + ASK_AGAIN_SECONDS
 
 
 class ResolutionFailure(NamedTuple):

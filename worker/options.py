@@ -190,27 +190,21 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
     )
 
 
-def command_wanted(arguments: Sequence[str]) -> str:
-    """The command, as far as it can be told where `parse` has raised UsageError."""
+def wanted(
+    arguments: Sequence[str], environment: Mapping[str, str]
+) -> tuple[str, LogFormat | None]:
+    """Command and log format, as far as they can be told where `parse` has raised UsageError."""
     try:
-        return str(vars(_parser().parse_known_args(arguments)[0])["command"])
+        given = vars(_parser(nargs="?").parse_known_args(arguments)[0])
     except UsageError:
-        return arguments[0]
-
-
-def log_format_wanted(arguments: Sequence[str], environment: Mapping[str, str]) -> LogFormat | None:
-    """What can be told of it where `parse` has raised UsageError: that too has a log line."""
+        return arguments[0], None
     (option,) = (option for option in OPTIONS if option.flag == "--log-format")
-    parser = _Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument(option.flag, dest="given", default=environment.get(option.variable))
-    try:
-        given = parser.parse_known_args(arguments)[0].given
-    except UsageError:
-        return None
-    return given if given in LOG_FORMATS else None
+    log_format = given[option.flag] or environment.get(option.variable)
+    return str(given["command"]), log_format if log_format in LOG_FORMATS else None
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(nargs: Literal["?"] | None = None) -> argparse.ArgumentParser:
+    """`nargs="?"`: of options without their value, too."""
     parser = _Parser(
         prog="python -m worker",
         usage=f"%(prog)s [{'|'.join(COMMANDS)}] [OPTION]...",
@@ -238,6 +232,7 @@ def _parser() -> argparse.ArgumentParser:
                 option.flag,
                 dest=option.flag,
                 metavar=option.metavar,
+                nargs=nargs,
                 action="append" if option.repeatable else "store",
                 help=option.whole_help,
             )

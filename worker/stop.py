@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT, as the rest of the program sees them.
+"""SIGTERM and SIGINT, the mailbox of the main thread, and threads for whatever blocks.
 
 Imported before anything heavy, so that a signal is never lost. What stopping means is decided in
 `rounds`.
@@ -13,7 +13,10 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# So many questions reach a nameserver at once. With more, a slow one would only be slower.
+MAX_THREADS = 16
 
+Mailbox = SimpleQueue[Sequence[Any]]
 T = TypeVar("T")
 
 
@@ -32,18 +35,49 @@ class StopSignal(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What a blocking function returned, or raised."""
+    """A blocking function is over: what it returned, or the exception that it raised."""
 
-    value: Any
-    error: Exception | None
+    number: int
+    outcome: Any
+
+
+class Threads:
+    """Blocking functions, each in a daemon thread, at most 16 at once; the others wait."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._todo: SimpleQueue[tuple[int, Callable[[], Any]]] = SimpleQueue()
+        self._threads = 0
+        self._idle = threading.Semaphore(0)
+
+    def start(self, number: int, blocking: Callable[[], Any]) -> None:
+        """Done arrives in the mailbox, with this number."""
+        self._todo.put((number, blocking))
+        if not self._idle.acquire(blocking=False) and self._threads < MAX_THREADS:
+            self._threads += 1
+            start_thread(self._carry_out)
+
+    def _carry_out(self) -> None:
+        while True:
+            number, blocking = self._todo.get()
+            try:
+                outcome = blocking()
+            except Exception as error:  # noqa: BLE001 - it is raised again in the main thread
+                outcome = error
+            self._idle.release()
+            self._mailbox.put([Done(number, outcome)])
 
 
 class Stop:
-    """The stop signals so far, and the main thread's mailbox, which they and all results reach."""
+    """The main thread's mailbox, which stop signals and all results reach.
+
+    `requested`: whether a signal has arrived, for what may not wait for long, such as writing the
+    log.
+    """
 
     def __init__(self) -> None:
-        self.signals: list[int] = []
-        self.mailbox: SimpleQueue[Sequence[Any]] = SimpleQueue()
+        self.requested = False
+        self.mailbox: Mailbox = SimpleQueue()
 
     def install(self) -> None:
         """Takes SIGTERM and SIGINT over, before any other thread starts.
@@ -57,33 +91,26 @@ class Stop:
     def _wait(self) -> None:
         while True:
             number = signal.sigwait(STOP_SIGNALS)
-            self.signals.append(number)
+            self.requested = True
             self.mailbox.put([StopSignal(number)])
 
-    def outwait(self, blocking: Callable[[], T]) -> T:
-        """What the function returns or raises, which may block for ever: it has its own thread.
+    def done(self) -> Done:
+        """The next of the functions that `Threads` carry out. For the main thread, before any call.
 
-        Raises Stopped as soon as a stop signal comes. For the main thread, before any call.
+        Raises what the function raised, and Stopped as soon as a stop signal comes.
         """
-
-        def carry_out() -> None:
-            try:
-                self.mailbox.put([Done(blocking(), None)])
-            except Exception as error:  # noqa: BLE001 - it is raised again in the main thread
-                self.mailbox.put([Done(None, error)])
-
-        start_thread(carry_out)
         (message,) = self.mailbox.get()
         if isinstance(message, StopSignal):
             raise Stopped(message.number)
-        if message.error:
-            raise message.error
-        return message.value  # type: ignore[no-any-return]
+        assert isinstance(message, Done)
+        if isinstance(message.outcome, Exception):
+            raise message.outcome
+        return message
 
-    @property
-    def requested(self) -> bool:
-        """Whether a signal arrived: for what may not wait for long, such as writing the log."""
-        return bool(self.signals)
+    def outwait(self, blocking: Callable[[], T]) -> T:
+        """The result of a function that may block for ever. Raises as `done` does."""
+        Threads(self.mailbox).start(0, blocking)
+        return self.done().outcome  # type: ignore[no-any-return]
 
 
 def start_thread(target: Callable[[], None]) -> threading.Thread:

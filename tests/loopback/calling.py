@@ -6,7 +6,7 @@ import functools
 from queue import SimpleQueue
 
 from tests.loopback.serving import HANG_SECONDS
-from worker.calls.loop import Call, Ended, Loop
+from worker.calls.loop import CallCoroutine, Ended, Loop
 from worker.model import CallResult, Endpoint
 
 NOTHING = CallResult(Endpoint("", 0), "", 0.0)
@@ -20,13 +20,13 @@ def loop() -> Loop:
     return Loop(_arrived.put)
 
 
-def make(call: Call) -> CallResult:
+def make(call: CallCoroutine) -> CallResult:
     """Starts the call, and returns what came of it."""
     loop().start(0, [call])
     return ended()
 
 
-def start(call: Call, number: int = 0) -> None:
+def start(call: CallCoroutine, number: int = 0) -> None:
     """Starts the call, as one of the broadcast of this number. Returns when it waits."""
     loop().start(number, [call, _nothing()])
     assert ended() is NOTHING

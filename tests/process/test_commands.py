@@ -492,7 +492,8 @@ def test_plan_where_resolv_conf_is_not_a_pods_says_so_at_once(
     assert finished.stdout == (
         "clear: web\n"
         "  ! error_type: no_cluster_suffix\n"
-        "  ! error_message: NXDOMAIN; resolv.conf has no search suffix svc.ZONE, as a pod's has\n"
+        "  ! error_message: NXDOMAIN: no ready pods, or no such Service; resolv.conf has no search "
+        "suffix svc.ZONE, as a pod's has\n"
         "  ! hint: this resolv.conf is not a pod's: write SERVICE.NAMESPACE.svc.ZONE in url, set "
         "the pod's dnsPolicy to ClusterFirst (ClusterFirstWithHostNet with hostNetwork), or set "
         "--resolv-conf\n" + REQUEST

@@ -26,7 +26,7 @@ IMPATIENT = "  settle: 0s\n"
 NXDOMAIN = "NXDOMAIN: no ready pods, or no such Service"
 NODATA = "NODATA: no ready pods, or no such Service"
 
-DOUBTED = "NXDOMAIN: no endpoint is listed any more, which counts when another answer says the same"
+DOUBTED = "NXDOMAIN: no endpoint is listed any more; this counts once a newer answer says the same"
 
 
 def config(port: int, more: str = "  settle: 3s\n", host: str = "web") -> str:

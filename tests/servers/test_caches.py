@@ -130,6 +130,43 @@ def test_a_cache_whose_upstream_lives_is_waited_for_and_confirms(
     assert list(four_pods.requests.values()) == [1, 1, 1, 1]
 
 
+@pytest.mark.parametrize("absence", ["NXDOMAIN", "NODATA"])
+def test_a_cached_answer_without_a_soa_record_does_not_confirm_that_nobody_is_there(
+    absence: str, run: Run, tmp_path: Path, four_pods: Pods
+) -> None:
+    with Nameserver() as upstream:
+        upstream.negative_ttl_seconds = None
+        if absence == "NODATA":
+            upstream.set(WEB)
+        with Dnsmasq(tmp_path, upstream, "--neg-ttl=600") as server:
+            server.ask(WEB)
+            upstream.set(WEB, *four_pods.addresses)
+            finished = run(config(four_pods.port, "  settle: 2s\n  min_pods: 0\n"), server)
+    done = finished.only("broadcast.finished")
+    assert (finished.exit_code, done["seen"], done["confirmed"]) == (0, 0, False)
+
+
+NO_SOA: dict[str, Make] = {
+    "NXDOMAIN": lambda directory, upstream: Unbound(directory, upstream),
+    "NODATA": lambda directory, upstream: coredns(directory, upstream, "cache 3600"),
+}
+
+
+@pytest.mark.parametrize("absence", NO_SOA)
+def test_caches_keep_an_answer_without_a_soa_record_though_rfc_2308_forbids_it(
+    absence: str, tmp_path: Path
+) -> None:
+    with Nameserver() as upstream:
+        upstream.negative_ttl_seconds = None
+        if absence == "NODATA":
+            upstream.set(WEB)
+        with NO_SOA[absence](tmp_path, upstream) as server:
+            server.ask(WEB)
+            asked = len(upstream.queries)
+            server.ask(WEB)
+            assert len(upstream.queries) == asked
+
+
 # --- caches that do not -------------------------------------------------------------------------
 
 

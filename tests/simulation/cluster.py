@@ -15,8 +15,8 @@ from typing import Literal
 
 from worker.calls.loop import Ended
 from worker.model import Answer, Broadcast, CallResult, Endpoint, Exchange, ResolutionFailure
-from worker.rounds.world import Answered, Message
-from worker.stop import StopSignal
+from worker.rounds.world import Message
+from worker.stop import Done, StopSignal
 from worker.words import CallError
 
 MAX_STEPS = 5000
@@ -143,7 +143,7 @@ class SimulatedWorld:
     def ask(self, number: int, ends_at: float) -> None:
         arrives_at, answer = self.services[number].ask(self._now, ends_at)
         self.questions.append(SimulatedQuestion(number, self._now, arrives_at, answer))
-        self._send(arrives_at, Answered(number, answer))
+        self._send(arrives_at, Done(number, answer))
 
     def call(self, number: int, exchange: Exchange, endpoints: Sequence[Endpoint]) -> None:
         timeout_seconds = exchange.timeout_seconds

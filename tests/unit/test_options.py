@@ -7,7 +7,7 @@ import re
 import pytest
 
 from worker.discovery.dns.resolvconf import Nameserver
-from worker.options import GROUPS, OPTIONS, Options, UsageError, log_format_wanted, parse
+from worker.options import GROUPS, OPTIONS, Options, UsageError, parse, wanted
 
 FLAGS = {option.flag: option.flag for option in OPTIONS}
 DEFAULTS = Options(
@@ -234,7 +234,7 @@ def test_help_ends_with_the_exit_codes_and_fits_a_terminal(help_text: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "wanted"),
+    ("arguments", "environment", "log_format"),
     [
         ("--log-format ecs --nonsense", "", "ecs"),
         ("fly --log-format=gcp", "", "gcp"),
@@ -246,9 +246,9 @@ def test_help_ends_with_the_exit_codes_and_fits_a_terminal(help_text: str) -> No
     ],
 )
 def test_the_log_format_of_a_wrong_command_line_can_be_told(
-    arguments: str, environment: str, wanted: str | None
+    arguments: str, environment: str, log_format: str | None
 ) -> None:
     variables = {"BROADCAST_LOG_FORMAT": environment} if environment else {}
     with pytest.raises(UsageError):
         parse(arguments.split(), variables)
-    assert log_format_wanted(arguments.split(), variables) == wanted
+    assert wanted(arguments.split(), variables)[1] == log_format

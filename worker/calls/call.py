@@ -11,7 +11,7 @@ import os
 import ssl
 import time
 
-from worker.calls.connection import Connection, Cut, TlsError
+from worker.calls.connection import Connection, CutOff, TlsError
 from worker.calls.judge import Failure, classify, judge, seconds_from
 from worker.calls.request import prepare
 from worker.calls.response import ProtocolError, Response
@@ -58,7 +58,7 @@ class Caller:
             failure = "tls", str(error)
         except OSError as error:
             failure = classify(error, connected_at is not None)
-        except Cut as cut:
+        except CutOff as cut:
             failure = cut.error_type, CUT_MESSAGES[cut.error_type]
         finally:
             response.release()

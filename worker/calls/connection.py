@@ -20,7 +20,7 @@ from worker.words import CallError
 RECEIVE_BYTES = 16 * 1024
 
 
-class Cut(Exception):
+class CutOff(Exception):
     """Ends the wait of a call that is cut off. `error_type`: what it then failed with."""
 
     def __init__(self, error_type: CallError) -> None:
@@ -32,7 +32,7 @@ class TlsError(Exception):
     """TLS failed; its text is OpenSSL's words."""
 
 
-class Wait(NamedTuple):
+class SocketWait(NamedTuple):
     """Until the socket is ready for `event` (EPOLLIN or EPOLLOUT), or a time is up."""
 
     fileno: int
@@ -92,8 +92,8 @@ class Connection:
         self._socket.close()
 
     @types.coroutine
-    def _ready(self, event: int, ends_at: float) -> Generator[Wait, None, None]:
+    def _ready(self, event: int, ends_at: float) -> Generator[SocketWait, None, None]:
         """Raises TimeoutError when the time is up, be it before the wait."""
         if time.monotonic() >= ends_at:
             raise TimeoutError
-        yield Wait(self._socket.fileno(), event, ends_at)
+        yield SocketWait(self._socket.fileno(), event, ends_at)

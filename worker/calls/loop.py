@@ -14,12 +14,12 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import NamedTuple
 
-from worker.calls.connection import Cut, Wait
+from worker.calls.connection import CutOff, SocketWait
 from worker.model import CallResult
 from worker.stop import start_thread
 from worker.words import CallError
 
-Call = Coroutine[Wait, None, CallResult]
+CallCoroutine = Coroutine[SocketWait, None, CallResult]
 
 
 class Ended(NamedTuple):
@@ -31,8 +31,8 @@ class Ended(NamedTuple):
 
 class _InFlight(NamedTuple):
     number: int
-    call: Call
-    wait: Wait
+    call: CallCoroutine
+    wait: SocketWait
 
 
 class Loop:
@@ -60,7 +60,7 @@ class Loop:
         """How many calls are started and not over."""
         return self._started - self._over
 
-    def start(self, number: int, calls: Sequence[Call]) -> None:
+    def start(self, number: int, calls: Sequence[CallCoroutine]) -> None:
         """Starts the calls soon. `number` is their broadcast's."""
         self._started += len(calls)
         self._order(lambda: self._start(number, calls))
@@ -123,13 +123,13 @@ class Loop:
     def _cut(self, number: int, error_type: CallError) -> None:
         while self._go_on(0.0):  # what has arrived is read first, which its limit bounds
             pass
-        self._throw(lambda: Cut(error_type), lambda flying: flying.number == number)
+        self._throw(lambda: CutOff(error_type), lambda flying: flying.number == number)
 
-    def _start(self, number: int, calls: Sequence[Call]) -> None:
+    def _start(self, number: int, calls: Sequence[CallCoroutine]) -> None:
         for call in calls:
             self._resume(number, call, None)
 
-    def _resume(self, number: int, call: Call, before: Wait | None) -> None:
+    def _resume(self, number: int, call: CallCoroutine, before: SocketWait | None) -> None:
         """Lets a call go on, from its start or from the wait before, until its next wait."""
         try:
             wait = call.send(None)

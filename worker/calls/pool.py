@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from worker.calls.loop import Call, Ended, Loop
+from worker.calls.loop import CallCoroutine, Ended, Loop
 from worker.words import CallError
 
 MAX_THREADS = 4
@@ -31,7 +31,7 @@ class Pool:
         """How many calls each thread has in flight."""
         return [loop.in_flight for loop in self._loops]
 
-    def start(self, number: int, calls: Sequence[Call]) -> None:
+    def start(self, number: int, calls: Sequence[CallCoroutine]) -> None:
         """Starts the calls soon. `number` is their broadcast's."""
         while len(self._loops) < min(self._size, sum(self.loads) + len(calls)):
             self._loops.append(Loop(self._post))

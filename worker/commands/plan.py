@@ -18,8 +18,7 @@ from worker.model import Answer, Broadcast, BroadcastReport, ResolutionFailure
 from worker.options import Options
 from worker.report.hints import hint
 from worker.report.outcome import exit_code
-from worker.rounds.world import Questions
-from worker.stop import Stop, Stopped, StopSignal
+from worker.stop import Stop, Threads
 from worker.terminal.document import Document, masked, to_json, to_text
 from worker.words import Reason
 
@@ -61,18 +60,14 @@ def ask(
 
     The questions are asked side by side.
     """
-    questions, ends_at = Questions(stop.mailbox), time.monotonic() + PLAN_SECONDS
+    threads, ends_at = Threads(stop.mailbox), time.monotonic() + PLAN_SECONDS
     for number, source in enumerate(sources(broadcasts, conf)):
-        questions.ask(number, partial(source, ends_at))
+        threads.start(number, partial(source, ends_at))
     answers: dict[int, Answer | ResolutionFailure] = {}
     for number in range(len(broadcasts)):
         while number not in answers:
-            (message,) = stop.mailbox.get()
-            if isinstance(message, StopSignal):
-                raise Stopped(message.number)
-            if isinstance(message.outcome, Exception):
-                raise message.outcome
-            answers[message.number] = message.outcome
+            done = stop.done()
+            answers[done.number] = done.outcome
         yield answers.pop(number)
 
 
@@ -87,7 +82,7 @@ def document(entry: Broadcast, answer: Answer | ResolutionFailure) -> Document:
     if isinstance(answer, Answer):
         found["rcode"], found["ttl_seconds"] = answer.rcode, answer.ttl_seconds
         found["endpoints"] = [str(endpoint) for endpoint in answer.endpoints]
-        found |= _missing(entry, answer.rcode, len(answer.endpoints))
+        found |= _missing(entry, answer)
     else:
         found |= _problem(entry, answer.error_type, answer.error_message)
     traced = prepared.after_span_id is not None
@@ -101,13 +96,13 @@ def document(entry: Broadcast, answer: Answer | ResolutionFailure) -> Document:
     }
 
 
-def _missing(entry: Broadcast, rcode: str, listed: int) -> Document:
-    """What is wrong if DNS lists too few endpoints."""
+def _missing(entry: Broadcast, answer: Answer) -> Document:
+    """The problem, if too few endpoints are listed."""
+    listed = len(answer.endpoints)
     if listed >= entry.min_pods:
         return {}
     if not listed:
-        nobody = "NXDOMAIN" if rcode == "NXDOMAIN" else "NODATA"
-        return _problem(entry, "no_pods", f"{nobody}: no ready pods, or no such Service")
+        return _problem(entry, "no_pods", answer.nobody().error_message)
     return _problem(entry, "min_pods", f"{listed} listed, at least {entry.min_pods} wanted") | {
         "hint": "scale up, or lower min_pods; a run waits for more pods as long as settle says"
     }

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from worker import __version__
@@ -17,10 +17,10 @@ from worker.config.errors import ConfigInvalid
 from worker.discovery.source import sources
 from worker.log.formats import LogFormat
 from worker.log.masking import Masker
-from worker.log.setup import Display, Log, configure, summary_line
+from worker.log.setup import Display, configure, summary_line
 from worker.log.sink import Sink
 from worker.model import Config, RunReport
-from worker.options import Options, log_format_wanted
+from worker.options import Options
 from worker.report import outcome
 from worker.rounds.run import Rounds
 from worker.rounds.world import LiveWorld
@@ -43,11 +43,12 @@ class Run:
         self._sink = Sink(STDOUT, stop)
         self._run_id = os.urandom(16).hex()  # also the trace id of its calls
         self._started_at = time.monotonic()
-        self._masker = Masker(())
+        self._masker = Masker()
         self._rounds: Rounds | None = None  # once the configuration is loaded
-        self._log_format = _log_format(options.log_format)
-        self._display = self._choose_display()
-        self._log = self._configure()
+        log_format = _log_format(options.log_format)
+        level = options.log_level
+        log = configure(self._sink, log_format, level, self._masker, self._display(log_format))
+        self._log = log.bind(run_id=self._run_id, **_given(LINE_FIELDS, environment))
 
     def main(self) -> int:
         """Returns the exit code."""
@@ -69,22 +70,16 @@ class Run:
             return int(summary["exit_code"]) or outcome.EXIT_BUG
         return int(summary["exit_code"])
 
-    def _choose_display(self) -> Display | None:
-        if self._log_format != "console":
+    def _display(self, log_format: LogFormat) -> Display | None:
+        if log_format != "console":
             return None
         from worker.terminal import display  # which a run in a cluster does without
 
         return display.choose(self._sink, STDOUT, self._environment)
 
-    def _configure(self) -> Log:
-        level = self._options.log_level
-        log = configure(self._sink, self._log_format, level, self._masker, self._display)
-        return log.bind(run_id=self._run_id, **_given(LINE_FIELDS, self._environment))
-
     def _load(self) -> Config:
         loaded = load(self._options, self._environment, self._stop)
-        self._masker = Masker(loaded.secrets)
-        self._log = self._configure()
+        self._masker.learn(loaded.secrets)
         self._conf = resolv_conf(self._options, self._stop)
         return loaded
 
@@ -175,12 +170,11 @@ class Run:
 
 
 def log_usage_error(
-    message: str, arguments: Sequence[str], environment: Mapping[str, str], stop: Stop
+    message: str, log_format: LogFormat | None, environment: Mapping[str, str], stop: Stop
 ) -> None:
     """A run that cannot begin has a last line too: alerts may wait for it."""
-    log_format = _log_format(log_format_wanted(arguments, environment))
     sink = Sink(STDOUT, stop)
-    log = configure(sink, log_format, "info", Masker(()))
+    log = configure(sink, _log_format(log_format), "info", Masker())
     log.bind(**_given(LINE_FIELDS, environment)).error(
         "run.finished",
         run_id=os.urandom(16).hex(),

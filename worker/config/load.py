@@ -14,7 +14,7 @@ from worker.config.keys import BODIES, BY_NAME, KEYS, REQUIRED
 from worker.config.tls import shared_context
 from worker.config.url import KEYS_OF_PARTS, from_parts
 from worker.config.values import Kind, Scope, describe, hint_for_key, nearest, read_keys
-from worker.config.yaml import Field, Node, join, read
+from worker.config.yaml import Member, Node, join, read
 from worker.model import Broadcast, Config, Exchange
 
 SUFFIXES = (".yaml", ".yml")
@@ -27,7 +27,7 @@ KINDS: dict[str, Kind] = {key.name: key.kind for key in KEYS}
 DEFAULTED = {name: kind for name, kind in KINDS.items() if name not in REQUIRED}
 
 Values = dict[str, Any]
-Mapped = Mapping[str, Field]
+Mapped = Mapping[str, Member]
 
 
 def load(paths: Sequence[str], environment: Mapping[str, str]) -> Config:

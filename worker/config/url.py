@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from worker.config.errors import Errors, Place
 from worker.config.values import Schema, Scope, describe, shown
-from worker.config.yaml import Field, Node
+from worker.config.yaml import Member, Node
 from worker.model import DEFAULT_PORTS, Url
 
 LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -70,7 +70,7 @@ def _split(parts: re.Match[str], node: Node) -> Url:
     )
 
 
-def from_parts(fields: Mapping[str, Field]) -> str:
+def from_parts(fields: Mapping[str, Member]) -> str:
     """The URL that `service` or `host`, `namespace`, `port` and `path` add up to.
 
     Empty if that is no URL, so that nobody is told to write what is refused next.

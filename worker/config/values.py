@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from worker.config.errors import Errors, Place
-from worker.config.yaml import Field, Node, join
+from worker.config.yaml import Member, Node, join
 from worker.model import Tls
 
 Schema = dict[str, Any]
@@ -102,7 +102,7 @@ def nearest(word: str, known: Collection[str]) -> str:
 
 
 def read_keys(
-    fields: Mapping[str, Field],
+    fields: Mapping[str, Member],
     kinds: Mapping[str, Kind],
     scope: Scope,
     errors: Errors,

@@ -56,14 +56,14 @@ class Node(NamedTuple):
     """A value: a scalar, a list of nodes, or a mapping of keys to fields."""
 
     place: Place
-    value: Scalar | tuple[Node, ...] | dict[str, Field]
+    value: Scalar | tuple[Node, ...] | dict[str, Member]
 
     def error(self, message: str) -> ConfigInvalid:
         """What to raise about the value."""
         return self.place.error(message)
 
 
-class Field(NamedTuple):
+class Member(NamedTuple):
     """The place of a key in a mapping, and its value."""
 
     place: Place
@@ -187,7 +187,7 @@ class _Builder:
 
     def _value(
         self, event: Any, place: Place, depth: int
-    ) -> Scalar | tuple[Node, ...] | dict[str, Field]:
+    ) -> Scalar | tuple[Node, ...] | dict[str, Member]:
         is_scalar = isinstance(event, yaml.ScalarEvent)
         if event.tag not in {None, *(TEXT_TAGS if is_scalar else COLLECTION_TAGS)}:
             self._errors.add(place.error(f"expected no tag, got {event.tag}"))
@@ -200,8 +200,8 @@ class _Builder:
             nodes.append(self._node(item, f"{place.key}[{len(nodes)}]", depth + 1))
         return tuple(nodes)
 
-    def _mapping(self, path: str, depth: int) -> dict[str, Field]:
-        fields: dict[str, Field] = {}
+    def _mapping(self, path: str, depth: int) -> dict[str, Member]:
+        fields: dict[str, Member] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent):
                 hint = ""
@@ -211,7 +211,7 @@ class _Builder:
                 raise place.error(f"expected a key, got a list or a mapping{hint}")
             place = self._place(event, join(path, event.value))
             node = self._node(next(self._events), place.key, depth + 1)
-            first = fields.setdefault(event.value, Field(place, node))
+            first = fields.setdefault(event.value, Member(place, node))
             if first.place is not place:
                 self._errors.add(
                     place.error(f"duplicate key, already used in line {first.place.line}")
@@ -246,7 +246,7 @@ def _named(node: Node, key: str) -> Node:
     elif isinstance(value, dict):
         paths = {name: join(key, name) for name in value}
         value = {
-            name: Field(field.place._replace(key=paths[name]), _named(field.node, paths[name]))
+            name: Member(field.place._replace(key=paths[name]), _named(field.node, paths[name]))
             for name, field in value.items()
         }
     return Node(node.place._replace(key=key), value)

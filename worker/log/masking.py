@@ -14,9 +14,13 @@ MIN_BASE64_DIGITS = 8
 
 
 class Masker:
-    """Masks the given secrets. Without any, it changes nothing."""
+    """Masks the secrets that it was told of. Before that, it changes nothing."""
 
-    def __init__(self, secrets: Iterable[str]) -> None:
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self.learn(secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """From now on these are masked, and no others."""
         forms = {form for secret in secrets for form in _encodings(secret)}
         # The longest first: a secret may begin with another one.
         longest_first = sorted(forms, key=len, reverse=True)

@@ -12,7 +12,6 @@ from collections import deque
 from itertools import islice
 
 from worker.model import (
-    ASK_AGAIN_SECONDS,
     Answer,
     Broadcast,
     BroadcastReport,
@@ -136,11 +135,16 @@ class Ledger:
             return "confirmed"
         if books.stopped:
             return "stopped"
-        if now >= books.deadline_at + (LATE_ANSWER_SECONDS if self._asking else 0.0):
+        if now >= self._ends_at:
             return "deadline"
         if not self._asking and self._find_ask_at(False, now) == math.inf:
             return "settle"
         return None
+
+    @property
+    def _ends_at(self) -> float:
+        """When the deadline ends the broadcast, where no call is in flight."""
+        return self.books.deadline_at + (LATE_ANSWER_SECONDS if self._asking else 0.0)
 
     def _find_ask_at(self, busy: bool, now: float) -> float:
         """When to ask who is there; infinity if no answer is of use any more.
@@ -173,8 +177,7 @@ class Ledger:
         """Until when there is nothing to do, and what for."""
         books, until = self.books, ask_at
         if not books.in_flight:
-            late = LATE_ANSWER_SECONDS if self._asking else 0.0
-            until = min(until, books.deadline_at + late)
+            until = min(until, self._ends_at)
         elif not self._cut:
             until = min(until, self._cut_at)
         if self._may_call(now) and books.in_flight < self._broadcast.concurrency:
@@ -216,7 +219,7 @@ class Ledger:
         if not answer.endpoints and books.entries:
             self._first_empty = self._first_empty or answer
             if not answer.is_newer_than(self._first_empty):
-                self.record_failure(ResolutionFailure(answer.qname, "no_pods", "doubted"), now)
+                self.record_failure(answer.nobody(), now)
                 return Change(0, 0, 0, None, nobody=True, doubted=True)
         else:
             self._first_empty = None
@@ -249,13 +252,14 @@ class Ledger:
         for endpoint in answer.endpoints:
             entry = entries.get(endpoint)
             newcomers += entry is None
-            entry = (entry or Entry(answer, number))._replace(
-                listed_in=answer, listed_by=number, missing_from=None
-            )
-            if entry.phase == "owed" and entry.due_at <= self._asked_at:
-                entry = entry._replace(phase="queued")
+            entry = entry or Entry(answer, number)
+            phase = entry.phase
+            if phase == "owed" and entry.due_at <= self._asked_at:
+                phase = "queued"
                 self._queue.append(endpoint)
-            entries[endpoint] = entry
+            entries[endpoint] = entry._replace(
+                listed_in=answer, listed_by=number, missing_from=None, phase=phase
+            )
         return newcomers
 
     def _miss(self, answer: Answer, previous: Answer | None, now: float) -> int:
@@ -293,7 +297,7 @@ class Ledger:
     def _find_quiet_at(self, answer: Answer) -> float:
         """When to ask after this answer, though nobody waits for it."""
         if self._is_copy:
-            return answer.expires_latest_at + ASK_AGAIN_SECONDS
+            return answer.forgotten_at
         return self._over_at + rules.pause_seconds(self._quiet + 1)
 
     def record_started(self, endpoints: tuple[Endpoint, ...], now: float) -> None:
@@ -308,7 +312,7 @@ class Ledger:
         self._next_start_at = now + self._broadcast.stagger_seconds
         # Of several caches, one may list fewer and expire earlier. Whichever copy the calls were
         # made from, seeing one of them again proves nothing, so the latest is what counts.
-        if not books.in_force or books.answer.expires_latest_at > books.in_force.expires_latest_at:
+        if not books.in_force or books.answer.outlives(books.in_force):
             books.in_force = books.answer
 
     def record_call(self, result: CallResult, now: float) -> Booked:

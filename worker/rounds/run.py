@@ -19,11 +19,10 @@ from worker.report.hints import hint
 from worker.report.outcome import exit_code, failed_endpoints, level
 from worker.rounds.schedule import Schedule
 from worker.rounds.steps import Ask, Booked, Call, Cut, Finish, Wait
-from worker.rounds.world import Answered, Message, World
-from worker.stop import StopSignal
+from worker.rounds.world import Message, World
+from worker.stop import Done, StopSignal
 
-NOBODY = "no ready pods, or no such Service"
-NOBODY_ANY_MORE = "no endpoint is listed any more, which counts when another answer says the same"
+NOBODY_ANY_MORE = "no endpoint is listed any more; this counts once a newer answer says the same"
 
 
 class Rounds:
@@ -138,7 +137,7 @@ class Rounds:
                 case Ended(number, outcome):
                     self._ended(number, outcome)
                     self._due_at[number] = -math.inf
-                case Answered(number, outcome):
+                case Done(number, outcome):
                     if number not in self._reports:  # else it is too late
                         self._answered(number, outcome)
                         self._due_at[number] = -math.inf
@@ -190,9 +189,7 @@ class Rounds:
                     duration_seconds=seconds,
                 )
                 return
-            records = "NXDOMAIN" if outcome.rcode == "NXDOMAIN" else "NODATA"
-            text = f"{records}: {NOBODY_ANY_MORE if change.doubted else NOBODY}"
-            failure = ResolutionFailure(outcome.qname, "no_pods", text)
+            failure = outcome.nobody(NOBODY_ANY_MORE) if change.doubted else outcome.nobody()
         over = isinstance(ledger.next_step(now, room=0), Finish)
         write = log.error if over else log.warning
         write(

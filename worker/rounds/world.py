@@ -9,33 +9,20 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from queue import Empty, SimpleQueue
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from queue import Empty
+from typing import Protocol
 
 from worker.calls.call import Caller
 from worker.calls.loop import Ended
 from worker.calls.pool import Pool, pool_size
 from worker.discovery.source import Source
-from worker.model import Answer, Endpoint, Exchange, ResolutionFailure
-from worker.stop import StopSignal, start_thread
+from worker.model import Endpoint, Exchange
+from worker.stop import Done, Mailbox, StopSignal, Threads
 from worker.words import CallError
 
-MAX_QUESTION_THREADS = 16
-
-
-class Answered(NamedTuple):
-    """A question is over. `number` is its broadcast's, counted from 0; an exception is a bug."""
-
-    number: int
-    outcome: Answer | ResolutionFailure | Exception
-
-
-Message = Answered | Ended | StopSignal
-Question = Callable[[], Answer | ResolutionFailure]
-Mailbox = SimpleQueue[Sequence[Message]]
+Message = Done | Ended | StopSignal
 
 
 class World(Protocol):
@@ -47,7 +34,7 @@ class World(Protocol):
     def now(self) -> float: ...
 
     def ask(self, number: int, ends_at: float) -> None:
-        """Asks who the endpoints are. Answered arrives, by `ends_at` unless something hangs."""
+        """Asks who the endpoints are. Done arrives, by `ends_at` unless something hangs."""
 
     def call(self, number: int, exchange: Exchange, endpoints: Sequence[Endpoint]) -> None:
         """Starts this exchange with each endpoint. Ended arrives for each."""
@@ -68,14 +55,14 @@ class LiveWorld:
         self._sources = sources
         self._callers = callers
         self._mailbox = mailbox
-        self._questions = Questions(mailbox)
+        self._questions = Threads(mailbox)
         self._pool = Pool(mailbox.put, pool_size())
 
     def now(self) -> float:
         return time.monotonic()
 
     def ask(self, number: int, ends_at: float) -> None:
-        self._questions.ask(number, lambda: self._sources[number](ends_at))
+        self._questions.start(number, lambda: self._sources[number](ends_at))
 
     def call(self, number: int, exchange: Exchange, endpoints: Sequence[Endpoint]) -> None:
         call = self._callers[exchange].call
@@ -94,31 +81,3 @@ class LiveWorld:
             while True:
                 messages += self._mailbox.get_nowait()
         return messages
-
-
-class Questions:
-    """Blocking questions, each in a daemon thread, at most 16 at once; the others wait."""
-
-    def __init__(self, mailbox: Mailbox) -> None:
-        self._mailbox = mailbox
-        self._todo: SimpleQueue[tuple[int, Question]] = SimpleQueue()
-        self._threads = 0
-        self._idle = threading.Semaphore(0)
-
-    def ask(self, number: int, question: Question) -> None:
-        """Answered arrives in the mailbox. `number` is the broadcast's."""
-        self._todo.put((number, question))
-        if not self._idle.acquire(blocking=False) and self._threads < MAX_QUESTION_THREADS:
-            self._threads += 1
-            start_thread(self._answer)
-
-    def _answer(self) -> None:
-        while True:
-            number, question = self._todo.get()
-            outcome: Answer | ResolutionFailure | Exception
-            try:
-                outcome = question()
-            except Exception as error:  # noqa: BLE001 - a bug ends the run, in the main thread
-                outcome = error
-            self._idle.release()
-            self._mailbox.put([Answered(number, outcome)])

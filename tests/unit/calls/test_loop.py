@@ -17,7 +17,7 @@ from tests.loopback.pods import Pods, silent
 from tests.loopback.serving import HANG_SECONDS
 from tests.records import parsed
 from worker.calls.call import Caller
-from worker.calls.connection import Cut, Wait
+from worker.calls.connection import CutOff, SocketWait
 from worker.calls.loop import Ended, Loop
 from worker.model import CallResult, Endpoint, Exchange
 
@@ -38,8 +38,8 @@ class Pipe:
         os.close(self._writer)
 
     @types.coroutine
-    def _wait(self, seconds: float) -> Generator[Wait, None, None]:
-        yield Wait(self._reader, select.EPOLLIN, time.monotonic() + seconds)
+    def _wait(self, seconds: float) -> Generator[SocketWait, None, None]:
+        yield SocketWait(self._reader, select.EPOLLIN, time.monotonic() + seconds)
 
     async def call(self, seconds: float = HANG_SECONDS) -> CallResult:
         """Waits for so long at most. RESULT, LATE or CUT."""
@@ -47,7 +47,7 @@ class Pipe:
             await self._wait(seconds)
         except TimeoutError:
             return LATE
-        except Cut:
+        except CutOff:
             return CUT
         finally:
             os.close(self._reader)
@@ -122,15 +122,15 @@ def test_a_bug_in_a_call_is_what_it_came_to_and_others_go_on(cut: bool) -> None:
     reader, writer = os.pipe()
 
     @types.coroutine
-    def wait() -> Generator[Wait, None, None]:
+    def wait() -> Generator[SocketWait, None, None]:
         """For what never comes."""
-        yield Wait(reader, select.EPOLLIN, time.monotonic() + HANG_SECONDS)
+        yield SocketWait(reader, select.EPOLLIN, time.monotonic() + HANG_SECONDS)
 
     async def broken() -> CallResult:
         if cut:
             try:
                 await wait()
-            except Cut:
+            except CutOff:
                 raise bug from None
         raise bug
 
@@ -193,12 +193,12 @@ def test_a_call_that_goes_on_after_its_end_is_a_bug() -> None:
     reader, writer = os.pipe()
 
     @types.coroutine
-    def wait() -> Generator[Wait, None, None]:
-        yield Wait(reader, select.EPOLLIN, time.monotonic() + HANG_SECONDS)
+    def wait() -> Generator[SocketWait, None, None]:
+        yield SocketWait(reader, select.EPOLLIN, time.monotonic() + HANG_SECONDS)
 
     async def stubborn() -> CallResult:
         for _ in range(2):
-            with contextlib.suppress(Cut):
+            with contextlib.suppress(CutOff):
                 await wait()
         return RESULT
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 
 import pytest
@@ -94,7 +93,7 @@ def test_a_reader_that_takes_nothing_is_given_up_at_the_end(
     sink.write(b"line\n")
     assert not sink.lost
     if stopped:
-        threading.Timer(0.1, stop.signals.append, [signal.SIGTERM]).start()
+        threading.Timer(0.1, setattr, [stop, "requested", True]).start()
     sink.flush()
     assert sink.lost
     assert stop.requested == stopped
@@ -160,7 +159,7 @@ def test_after_a_stop_signal_a_reader_still_gets_the_report(
     monkeypatch.setattr(sinks, "PATIENCE_SECONDS_AFTER_STOP", (60.0, 60.0))
     reader, writer = pipe
     stop = Stop()
-    stop.signals.append(signal.SIGTERM)
+    stop.requested = True
     sink = Sink(writer, stop)
     lines = [b"x" * 10_000 + b"\n"] * 20
     for line in lines:

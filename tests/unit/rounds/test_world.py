@@ -19,14 +19,10 @@ from worker.calls.call import Caller
 from worker.calls.loop import Ended
 from worker.model import Answer, CallResult, Endpoint, Exchange, ResolutionFailure
 from worker.rounds.world import (
-    MAX_QUESTION_THREADS,
-    Answered,
     LiveWorld,
-    Mailbox,
     Message,
-    Questions,
 )
-from worker.stop import Stop
+from worker.stop import MAX_THREADS, Done, Mailbox, Stop, Threads
 
 SERVFAIL = ResolutionFailure("web", "dns_servfail", "broken")
 
@@ -96,7 +92,7 @@ def test_only_the_calls_of_one_broadcast_are_cut(pods: Pods) -> None:
 def test_an_answer_arrives_with_the_number_of_its_broadcast() -> None:
     world = live_world(Stop())
     world.ask(1, ends_at=time.monotonic() + 1)
-    assert receive(world, 1) == [Answered(1, SERVFAIL)]
+    assert receive(world, 1) == [Done(1, SERVFAIL)]
 
 
 def test_nothing_arrives_and_the_wait_ends() -> None:
@@ -138,28 +134,28 @@ def test_a_stop_signal_ends_a_wait_whenever_it_comes() -> None:
 
 def test_a_slow_question_holds_no_other_up() -> None:
     mailbox: Mailbox = SimpleQueue()
-    questions, go_on = Questions(mailbox), threading.Event()
+    questions, go_on = Threads(mailbox), threading.Event()
 
     def slow() -> Answer | ResolutionFailure:
         go_on.wait(HANG_SECONDS)
         return SERVFAIL
 
-    for number in range(MAX_QUESTION_THREADS - 1):
-        questions.ask(number, slow)
+    for number in range(MAX_THREADS - 1):
+        questions.start(number, slow)
     for number in range(100, 103):  # one after the other, in the one thread that is left
-        questions.ask(number, lambda: SERVFAIL)
-        assert mailbox.get(timeout=HANG_SECONDS) == [Answered(number, SERVFAIL)]
+        questions.start(number, lambda: SERVFAIL)
+        assert mailbox.get(timeout=HANG_SECONDS) == [Done(number, SERVFAIL)]
     for number in range(200, 203):
-        questions.ask(number, slow)  # more than there are threads: they wait for one
+        questions.start(number, slow)  # more than there are threads: they wait for one
     go_on.set()
-    answered = [mailbox.get(timeout=HANG_SECONDS) for _ in range(MAX_QUESTION_THREADS + 2)]
+    answered = [mailbox.get(timeout=HANG_SECONDS) for _ in range(MAX_THREADS + 2)]
     numbers = {
         number
         for (message,) in answered
-        if isinstance(message, Answered)
+        if isinstance(message, Done)
         for number in [message.number]
     }
-    assert numbers == {*range(MAX_QUESTION_THREADS - 1), 200, 201, 202}
+    assert numbers == {*range(MAX_THREADS - 1), 200, 201, 202}
 
 
 def test_a_bug_in_a_question_arrives_as_its_exception() -> None:
@@ -169,5 +165,5 @@ def test_a_bug_in_a_question_arrives_as_its_exception() -> None:
     def ask() -> Answer | ResolutionFailure:
         raise bug
 
-    Questions(mailbox).ask(7, ask)
-    assert mailbox.get(timeout=HANG_SECONDS) == [Answered(7, bug)]
+    Threads(mailbox).start(7, ask)
+    assert mailbox.get(timeout=HANG_SECONDS) == [Done(7, bug)]

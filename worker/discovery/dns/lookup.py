@@ -17,6 +17,7 @@ from worker.discovery.dns.proof import doubt, is_pod, is_service, text
 from worker.discovery.dns.resolvconf import ResolvConf, candidates, zone_of
 from worker.discovery.dns.resolver import Fault, Reply, Resolver
 from worker.model import Answer, Endpoint, IpFamily, ResolutionFailure
+from worker.words import ResolutionError
 
 KUBE_DNS_CAP = 1000  # kube-dns answers with so many addresses at most, and does not say so
 
@@ -26,6 +27,8 @@ RDTYPES: dict[IpFamily, tuple[dns.rdatatype.RdataType, ...]] = {
     "ipv6": (dns.rdatatype.AAAA,),
 }
 NO_SUFFIX = "resolv.conf has no search suffix svc.ZONE, as a pod's has"
+# Failures that a nameserver outside the cluster would give for a name in it.
+DOUBTED: tuple[ResolutionError, ...] = ("no_pods", "dns_timeout", "dns_refused", "dns_servfail")
 
 
 class Lookup:
@@ -129,36 +132,23 @@ class Lookup:
             rank = 2 * is_service(miss.qname, self._zone) or int(is_pod(miss.qname, self._zone))
         return rank, miss.exists
 
-    def _no_suffix(self, outcome: Answer | ResolutionFailure) -> ResolutionFailure:
-        """Of a name that only a pod's resolv.conf completes to that of a Service."""
-        if isinstance(outcome, Answer):
-            found = "NXDOMAIN" if outcome.rcode == "NXDOMAIN" else "NODATA"
-        else:
-            found = outcome.error_message
-        return ResolutionFailure(self._host, "no_cluster_suffix", f"{found}; {NO_SUFFIX}")
-
     def _with_doubt_about_the_file(
         self, outcome: Answer | ResolutionFailure
     ) -> Answer | ResolutionFailure:
-        """Says where nothing was found that this resolv.conf is not a pod's.
+        """The outcome, with a doubt where nothing was found and resolv.conf is not a pod's.
 
-        Nameservers that do not know the cluster must not be believed that a Service has no pods.
+        That a Service has no pods is not to be believed of a nameserver that may not know the
+        cluster.
         """
-        nobody = not isinstance(outcome, Answer) or not outcome.endpoints
-        never_found = nobody and not self._pods
-        if never_found and "." not in self._host and not self._conf.zone:
-            return self._no_suffix(outcome)
+        if isinstance(outcome, Answer) and outcome.endpoints:
+            return outcome
+        failure = outcome.nobody() if isinstance(outcome, Answer) else outcome
+        doubted = failure._replace(error_message=f"{failure.error_message}; {NO_SUFFIX}")
+        if not self._pods and "." not in self._host and not self._conf.zone:
+            return doubted._replace(qname=self._host, error_type="no_cluster_suffix")
         if self._conf.zone or self._conf.chosen or not self._zone:
             return outcome
-        if isinstance(outcome, ResolutionFailure):
-            known = outcome.error_type not in {"dns_timeout", "dns_refused", "dns_servfail"}
-            message = outcome.error_message if known else f"{outcome.error_message}; {NO_SUFFIX}"
-            return outcome._replace(error_message=message)
-        if outcome.endpoints:
-            return outcome
-        records = "NXDOMAIN" if outcome.rcode == "NXDOMAIN" else "NODATA"
-        message = f"{records}: no ready pods, or no such Service; {NO_SUFFIX}"
-        return ResolutionFailure(outcome.qname, "no_pods", message)
+        return doubted if failure.error_type in DOUBTED else outcome
 
 
 def _answer(

@@ -247,13 +247,12 @@ def _read(exchange: _Exchange, query: dns.message.QueryMessage, server: Nameserv
         raise Fault("dns_servfail", f"{server} answered a different question")
     chain = response.resolve_chaining()
     ttl_seconds = chain.minimum_ttl
-    stale = ttl_seconds == 0 or _says_stale(response)
     if not chain.answer:
         authority = {rrset.rdtype for rrset in response.authority}
         if not chain.cnames:
             _check_negative(response, authority, server)
         if dns.rdatatype.SOA not in authority:
-            ttl_seconds = 0  # without a SOA, it must not be cached (RFC 2308, 5)
+            ttl_seconds = 0  # it must not be cached (RFC 2308, 5), but may be
     question = query.question[0]
     # Not to_text(): for 4,000 records it takes about a twentieth of the whole question.
     named = question.rdtype in (dns.rdatatype.PTR, dns.rdatatype.SRV)
@@ -265,7 +264,7 @@ def _read(exchange: _Exchange, query: dns.message.QueryMessage, server: Nameserv
         exists=rcode == dns.rcode.NOERROR,
         values=tuple(str(getattr(rdata, field)) for rdata in chain.answer or ()),
         ttl_seconds=ttl_seconds,
-        stale=stale,
+        stale=ttl_seconds == 0 or _says_stale(response),
         sent_at=exchange.sent_at,
         arrived_at=exchange.arrived_at,
     )

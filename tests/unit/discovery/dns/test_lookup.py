@@ -78,12 +78,14 @@ def test_the_first_record_type_that_answers_is_the_only_one_asked_for_from_then_
     assert [query.rdtype for query in nameserver.queries] == ["A", "AAAA", "AAAA"]
 
 
-def test_a_negative_answer_without_a_soa_must_not_be_cached(nameserver: Nameserver) -> None:
+def test_a_negative_answer_without_a_soa_is_newer_than_nothing(nameserver: Nameserver) -> None:
     nameserver.negative_ttl_seconds = None
     nameserver.remove("web.example")
     answer = ask(lookup(nameserver))
     assert isinstance(answer, Answer)
     assert (answer.endpoints, answer.rcode, answer.ttl_seconds) == ((), "NXDOMAIN", 0)
+    later = answer._replace(expires_earliest_at=answer.expires_latest_at + 100)
+    assert not later.is_newer_than(answer)
 
 
 def test_a_failure_names_what_was_asked_for(nameserver: Nameserver) -> None:
@@ -355,10 +357,10 @@ def test_a_name_without_a_dot_is_asked_for_as_it_is(nameserver: Nameserver) -> N
     nameserver.remove("web")
     assert addresses(ask(asked)) == []  # it was there once
     other = lookup(nameserver, "other", ("corp.example",))
-    message = f"NXDOMAIN; {NO_SUFFIX}"
+    message = f"NXDOMAIN: {NOBODY}; {NO_SUFFIX}"
     assert ask(other) == ResolutionFailure("other", "no_cluster_suffix", message)
     nameserver.set("other")
-    message = f"NODATA; {NO_SUFFIX}"
+    message = f"NODATA: {NOBODY}; {NO_SUFFIX}"
     assert ask(other) == ResolutionFailure("other", "no_cluster_suffix", message)
     nameserver.fault("servfail")
     message = f"{nameserver} answered SERVFAIL; {NO_SUFFIX}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import socket
+import struct
 import termios
 import threading
 import time
@@ -13,8 +14,10 @@ from contextlib import closing
 import pytest
 
 from tests.loopback import calling
+from tests.records import parsed
+from worker.calls.call import Caller
 from worker.calls.connection import RECEIVE_BYTES, Connection
-from worker.model import CallResult, Endpoint
+from worker.model import CallResult, Endpoint, Exchange
 
 MUCH = b"x" * 16 * 1024 * 1024  # more than the kernel keeps for a reader that does not read
 
@@ -124,3 +127,60 @@ def test_a_read_that_fills_the_buffer_is_followed_by_a_wait_where_nothing_else_h
         thread.start()
         assert calling.make(call()).error_type is None
         thread.join()
+
+
+def test_a_connection_is_waited_for_until_the_earlier_of_both_times() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
+        socket.create_connection(listener.getsockname()),  # which takes up the backlog
+    ):
+        endpoint, now = Endpoint(*listener.getsockname()), time.monotonic()
+        with closing(Connection(endpoint, ends_at=now + 50)) as connection:
+            assert connection.connect(timeout_seconds=60).send(None).ends_at == now + 50
+        with closing(Connection(endpoint, ends_at=now + 500)) as connection:
+            assert connection.connect(timeout_seconds=60).send(None).ends_at < now + 500
+
+
+def test_what_has_arrived_is_read_to_its_end_though_the_time_is_up_by_then() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ends_at = time.monotonic() + 0.2
+        endpoint = Endpoint(*listener.getsockname())
+        with closing(Connection(endpoint, ends_at)) as connection:
+            with pytest.raises(StopIteration):
+                connection.connect(timeout_seconds=60).send(None)
+            waiting = connection.receive()
+            waiting.send(None)
+            server, _ = listener.accept()
+            with server:
+                server.sendall(b"x" * 3 * RECEIVE_BYTES)
+                while any(fcntl.ioctl(server, termios.TIOCOUTQ, bytes(4))):
+                    pass  # not all of it has arrived
+                while time.monotonic() < ends_at:
+                    pass
+                for each in (waiting, connection.receive(), connection.receive()):
+                    with pytest.raises(StopIteration) as read:
+                        each.send(None)
+                    assert len(read.value.value) == RECEIVE_BYTES
+                with pytest.raises(TimeoutError):
+                    connection.receive().send(None)
+
+
+def test_an_answer_counts_though_the_pod_resets_the_connection_while_the_request_is_sent() -> None:
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1)  # the other side knows that it is connected
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            while any(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4))):
+                pass  # not all of it has arrived
+            reset_when_closed = struct.pack("ii", 1, 0)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset_when_closed)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        endpoint = Endpoint(*listener.getsockname())
+        exchange = Exchange(parsed("http://web/"), body=MUCH)
+        thread = threading.Thread(target=answer)
+        thread.start()
+        result = calling.make(Caller(exchange, "0" * 32, None).call(endpoint, "0" * 16))
+        thread.join()
+    assert (result.error_type, result.status_code) == (None, 200)

@@ -8,7 +8,8 @@ import select
 import threading
 import time
 import types
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Callable, Generator
 from queue import Empty, SimpleQueue
 
 import pytest
@@ -208,3 +209,42 @@ def test_a_call_that_goes_on_after_its_end_is_a_bug() -> None:
     assert isinstance(ended.outcome, RuntimeError)
     os.close(reader)
     os.close(writer)
+
+
+class _Overlooked(deque[Callable[[], None]]):
+    """Orders, of which another one comes just after the loop has seen twice that there are none.
+
+    The first time it has carried them all out, the second time it is about to fall asleep.
+    """
+
+    def __init__(self, come: Callable[[], None], times: int) -> None:
+        super().__init__()
+        self._come = come
+        self._times = times
+        self._seen_empty = 0
+
+    def __bool__(self) -> bool:
+        there = len(self) > 0
+        self._seen_empty = 0 if there else self._seen_empty + 1
+        if self._seen_empty == 2 and self._times:
+            self._times -= 1
+            self._come()
+        return there
+
+
+def test_an_order_that_comes_just_before_the_loop_falls_asleep_wakes_it() -> None:
+    arrived: SimpleQueue[list[Ended]] = SimpleQueue()
+
+    async def call() -> CallResult:
+        return RESULT
+
+    class BusyLoop(Loop):
+        def __init__(self) -> None:
+            super().__init__(arrived.put)
+            self._orders = _Overlooked(lambda: self.start(1, [call()]), times=10)
+
+    BusyLoop().start(0, [call()])
+    ended: list[Ended] = []
+    while len(ended) < 11:
+        ended += arrived.get(timeout=HANG_SECONDS)
+    assert [each.number for each in ended] == [0] + [1] * 10

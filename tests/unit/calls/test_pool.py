@@ -13,7 +13,7 @@ from tests.records import parsed
 from worker.calls.call import Caller
 from worker.calls.loop import Ended
 from worker.calls.pool import Pool, cpu_quota, thread_count
-from worker.model import Endpoint, Exchange
+from worker.model import CallResult, Endpoint, Exchange
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,5 @@ def test_calls_are_spread_and_a_cut_reaches_all_of_them() -> None:
         while len(ended) < 5:
             ended += arrived.get(timeout=HANG_SECONDS)
         assert pool.loads == [0, 0]
+    outcomes = [each.outcome for each in ended]
+    assert [isinstance(o, CallResult) and o.error_type for o in outcomes] == ["cancelled"] * 5

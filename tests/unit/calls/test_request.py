@@ -34,9 +34,10 @@ AUTHS = (
 )
 
 
-def expected(exchange: Exchange) -> requests.PreparedRequest:
+def expected(exchange: Exchange, authority: str) -> requests.PreparedRequest:
     headers = requests.structures.CaseInsensitiveDict(
         {
+            "Host": authority,
             "User-Agent": f"pod-broadcast/{__version__}",
             "Accept": "*/*",
             "Accept-Encoding": "identity",
@@ -98,7 +99,8 @@ def test_it_is_what_requests_would_send(
     data = prepare(exchange, TRACE_ID).to_bytes(SPAN_ID)
     head, _, sent_body = data.partition(b"\r\n\r\n")
     request_line, *lines = head.decode().split("\r\n")
-    wanted = expected(exchange)
+    default = port == {"http": ":80", "https": ":443"}[scheme]
+    wanted = expected(exchange, "web.shop" if default else f"web.shop{port}")
     assert request_line == f"{method} {wanted.path_url} HTTP/1.1"
     assert sorted(lines) == sorted(f"{name}: {value}" for name, value in wanted.headers.items())
     assert sent_body == (wanted.body or b"")

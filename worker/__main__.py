@@ -31,7 +31,7 @@ def main() -> int:
     _open_standard_files()
     stop = Stop()
     stop.install()
-    # What follows takes a tenth of a second, in which a signal may arrive.
+    # The imports take about a tenth of a second, in which a signal may arrive.
     gc.disable()  # of what is imported, nothing is garbage
     try:
         from worker import cli

@@ -1,7 +1,7 @@
-"""The records that pass between rooms. They are frozen and decide nothing.
+"""The records that pass between the folders of worker/. They are frozen and decide nothing.
 
-What to do about a record is decided in `ledger`; how it is made is the business of `config`
-(Config), `discovery` (Answer), `transport` (CallResult) and `report` (RunReport).
+`config` makes a Config, `discovery` an Answer, `calls` a CallResult, and `rounds` a
+BroadcastReport. `rounds.ledger` decides what to do about an Answer or a CallResult.
 Times called `*_at` are seconds of the monotonic clock; durations are seconds.
 """
 
@@ -21,12 +21,12 @@ DEFAULT_PORTS = {"http": 80, "https": 443}  # RFC 9110, 4.2
 
 # A cache counts whole seconds: two answers closer than this may be one copy (RFC 1035, 3.2.1).
 TTL_ROUNDING_SECONDS = 1.0
-# After an answer: late enough for the next to be newer where nothing caches.
+# So long after an answer, the next one is newer where nothing caches.
 ASK_AGAIN_SECONDS = 1.02
 
 
 class Endpoint(NamedTuple):
-    """Where one pod listens: a numeric IP address and a port. An IPv6 text has brackets."""
+    """The place where one pod listens: a numeric IP address and a port. IPv6 text has brackets."""
 
     address: str
     port: int
@@ -56,7 +56,7 @@ class Auth(NamedTuple):
 
 
 class Tls(NamedTuple):
-    """What verifies a pod's certificate, and the certificate shown to it. Paths are absolute."""
+    """The CAs that verify a pod, and the certificate shown to it. Paths are absolute."""
 
     ca_file: str | None = None
     cert_file: str | None = None
@@ -66,7 +66,7 @@ class Tls(NamedTuple):
 
 
 class Expect(NamedTuple):
-    """What counts as an acknowledgement."""
+    """The response that counts as an acknowledgement: its status, and a text in its body."""
 
     status_codes: frozenset[int] = frozenset(range(200, 300))
     body_contains: bytes | None = None
@@ -177,37 +177,42 @@ class Answer(NamedTuple):
     capped: bool = False
 
     def nobody(self, what: str = "no ready pods, or no such Service") -> ResolutionFailure:
-        """The failure that it is to list nobody."""
+        """This answer, which lists nobody, as a failure. `what` explains it in the message."""
         records = "NXDOMAIN" if self.rcode == "NXDOMAIN" else "NODATA"
         return ResolutionFailure(self.qname, "no_pods", f"{records}: {what}")
 
     def is_newer_than(self, other: Answer) -> bool:
-        """Whether it cannot be the cached copy that `other` was, by their times of expiry.
+        """True if it cannot be the cached copy that `other` was, by their times of expiry.
 
-        Caches serve what is stale with TTL 0 (RFC 8767): such an answer is newer than nothing.
+        A stale answer is never newer (RFC 8767).
         """
         later = self.expires_earliest_at > other.expires_latest_at + TTL_ROUNDING_SECONDS
         return later and not self.stale
 
     def is_copy_beside(self, other: Answer) -> bool:
-        """Whether it is known to come from a cache: late enough after `other`, and not newer."""
+        """True if it counts as a copy: asked for late enough after `other`, but not newer.
+
+        Addresses, and that there are none, have TTLs of their own: neither is a copy of the other.
+        """
+        if bool(self.endpoints) != bool(other.endpoints):
+            return False
         asked_at = self.expires_earliest_at - self.ttl_seconds
         arrived_at = other.expires_latest_at - other.ttl_seconds
         late_enough_at = arrived_at + (TTL_ROUNDING_SECONDS + ASK_AGAIN_SECONDS) / 2
         return asked_at >= late_enough_at and not self.is_newer_than(other)
 
     def outlives(self, other: Answer) -> bool:
-        """Whether a cache may serve copies of it for longer."""
+        """True if a cache may serve copies of it for longer than copies of `other`."""
         return self.expires_latest_at > other.expires_latest_at
 
     @property
     def forgotten_at(self) -> float:
-        """When no cache has a copy of it any more: who asks from then on gets a newer answer."""
+        """The time from which no cache has a copy of it: who asks then gets a newer answer."""
         return self.expires_latest_at + ASK_AGAIN_SECONDS
 
 
 class ResolutionFailure(NamedTuple):
-    """Why there is no answer about `qname`."""
+    """The reason why there is no answer about `qname`."""
 
     qname: str
     error_type: ResolutionError
@@ -218,10 +223,10 @@ class ResolutionFailure(NamedTuple):
 
 
 class CallResult(NamedTuple):
-    """What became of one HTTP request to one endpoint. No error_type: it was acknowledged.
+    """The result of one HTTP request to one endpoint. Without error_type it was acknowledged.
 
-    `connect_seconds` is absent when no connection was accepted. `retry_after_seconds`, `allow`,
-    `server` and `location` are the response's header fields of those names.
+    `connect_seconds` is None if no connection was accepted. `retry_after_seconds`, `allow`,
+    `server` and `location` are header fields of the response, kept only if the call failed.
     """
 
     endpoint: Endpoint
@@ -242,7 +247,7 @@ class CallResult(NamedTuple):
 
 
 class EndpointReport(NamedTuple):
-    """What one endpoint came to. `listed` by the last answer; `last` is its last failed call."""
+    """The report on one endpoint. `listed`: by the last answer. `last`: its last call."""
 
     endpoint: Endpoint
     verdict: Verdict
@@ -253,11 +258,11 @@ class EndpointReport(NamedTuple):
 
 
 class BroadcastReport(NamedTuple):
-    """What one broadcast came to. seen = acknowledged + failed + gone + cancelled.
+    """The report on one broadcast. Each endpoint is acknowledged, failed, gone or cancelled.
 
-    `ending` is what ended it; None if it was not carried out. `resolution_error` is that of the
-    last question, if it failed, and `stale` says that the last answer may be an old copy.
-    `ended_by_run`: the run's deadline came before its own.
+    `ending` is None if it was not carried out. `resolution_error` is that of the last question,
+    if it failed. `stale`: the last answer may be an old copy. `ended_by_run`: the run's deadline
+    is earlier than its own.
     """
 
     name: str
@@ -278,7 +283,7 @@ class BroadcastReport(NamedTuple):
 
 
 class RunReport(NamedTuple):
-    """What the whole run came to."""
+    """The reports on all broadcasts. `stop_signal`: the number of the first signal, if one came."""
 
     broadcasts: tuple[BroadcastReport, ...]
     duration_seconds: float

@@ -56,11 +56,11 @@ exit codes:
 
 
 class UsageError(Exception):
-    """What is wrong with the command line, or with the environment in its place."""
+    """A mistake in the command line, or in the environment in its place."""
 
 
 class Options(NamedTuple):
-    """What the command line asks for. `sources`: the option or variable that each flag is from."""
+    """The values of all options. `sources`: the option or variable that each flag's is from."""
 
     command: Command
     config: tuple[str, ...]
@@ -87,7 +87,7 @@ class _Option(NamedTuple):
     help: str
     choices: tuple[str, ...] = ()
     repeatable: bool = False
-    otherwise: str = ""  # what holds without it, where that is not the default's text
+    otherwise: str = ""  # the help's words for the default, where it has no text
 
     @property
     def variable(self) -> str:
@@ -204,7 +204,7 @@ def wanted(
 
 
 def _parser(nargs: Literal["?"] | None = None) -> argparse.ArgumentParser:
-    """`nargs="?"`: of options without their value, too."""
+    """With `nargs="?"`, it also accepts options without their value."""
     parser = _Parser(
         prog="python -m worker",
         usage=f"%(prog)s [{'|'.join(COMMANDS)}] [OPTION]...",
@@ -214,7 +214,7 @@ def _parser(nargs: Literal["?"] | None = None) -> argparse.ArgumentParser:
         allow_abbrev=False,
         add_help=False,
     )
-    # What it is for stands in the description.
+    # The description says what each command is for.
     parser.add_argument("command", nargs="?", default="run", help=argparse.SUPPRESS)
     for title, options in GROUPS.items():
         group = parser.add_argument_group(title)
@@ -284,7 +284,7 @@ def _check_variables(environment: Mapping[str, str]) -> None:
 
 
 def _sources(given: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
-    """What to call each option in an error: by its variable if that is where its value is from."""
+    """The name of each option in an error: its variable, if its value is from there."""
     return {
         option.flag: option.variable
         if given[option.flag] is None and environment.get(option.variable)
@@ -296,7 +296,7 @@ def _sources(given: Mapping[str, Any], environment: Mapping[str, str]) -> dict[s
 def _values(
     option: _Option, given: str | list[str] | None, environment: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """What was given, or else is in the environment, or else the default."""
+    """The values that were given, else those of the environment, else the default."""
     if given is not None:
         return tuple(given) if isinstance(given, list) else (given,)
     text = environment.get(option.variable) or option.default

@@ -42,7 +42,7 @@ class Done(NamedTuple):
 
 
 class Threads:
-    """Blocking functions, each in a daemon thread, at most 16 at once; the others wait."""
+    """Runs blocking functions in daemon threads, at most 16 at once; the others wait."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
@@ -51,7 +51,7 @@ class Threads:
         self._idle = threading.Semaphore(0)
 
     def start(self, number: int, blocking: Callable[[], Any]) -> None:
-        """Done arrives in the mailbox, with this number."""
+        """Runs the function soon. Done arrives in the mailbox, with this number."""
         self._todo.put((number, blocking))
         if not self._idle.acquire(blocking=False) and self._threads < MAX_THREADS:
             self._threads += 1
@@ -71,8 +71,7 @@ class Threads:
 class Stop:
     """The main thread's mailbox, which stop signals and all results reach.
 
-    `requested`: whether a signal has arrived, for what may not wait for long, such as writing the
-    log.
+    `requested` is True once a signal has arrived. `Sink.flush` then waits less long.
     """
 
     def __init__(self) -> None:
@@ -95,7 +94,7 @@ class Stop:
             self.mailbox.put([StopSignal(number)])
 
     def done(self) -> Done:
-        """The next of the functions that `Threads` carry out. For the main thread, before any call.
+        """Waits for the next function of `Threads` to end. For the main thread, before any call.
 
         Raises what the function raised, and Stopped as soon as a stop signal comes.
         """

@@ -52,8 +52,8 @@ Reason = (
 class Fault(NamedTuple):
     """A word for what went wrong.
 
-    `retried`: another call or question may do better. `shows`: that the pod accepted no connection,
-    or that somebody is listed who is not called.
+    `retried`: another call or question may succeed. `shows`: it shows that the pod accepted no
+    connection, or that somebody is listed who is not called.
     """
 
     meaning: str
@@ -91,7 +91,7 @@ CALL_ERRORS: dict[str, Fault] = {
     "cancelled": Fault("a stop signal cut the call off", retried=False),
     "local": Fault("the worker's own fault, such as no file descriptor left or no permission"),
 }
-# Of those that are not retried no later answer can change anything: the configuration has to.
+# Where one is not retried, no later answer can help: the configuration has to change.
 RESOLUTION_ERRORS: dict[str, Fault] = {
     "no_pods": Fault("NXDOMAIN or NODATA: there are no ready pods, or there is no such Service"),
     "not_headless": Fault(
@@ -135,7 +135,7 @@ LEVELS: dict[str, str] = {
     "warning": "something to know",
     "error": "something was missed, or is wrong",
 }
-# Of the reasons to wait, those that the log tells.
+# The reasons to wait that the log tells.
 WAITS: dict[str, str] = {
     "cached_answer": "the last answer may come from a cache",
     "min_pods": "fewer than `min_pods` are listed",

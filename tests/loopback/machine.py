@@ -17,10 +17,11 @@ T = TypeVar("T")
 
 
 def wait_for(what: str, look: Callable[[], T]) -> T:
-    """The first value that is true."""
-    end = time.monotonic() + HANG_SECONDS
+    """The first value that is true. It may be a server's that takes a minute to start."""
+    seconds = 10 * HANG_SECONDS
+    end = time.monotonic() + seconds
     while not (value := look()):
-        assert time.monotonic() < end, f"{what}: not within {HANG_SECONDS:g} s"
+        assert time.monotonic() < end, f"{what}: not within {seconds:g} s"
         time.sleep(TICK_SECONDS)
     return value
 

@@ -467,6 +467,17 @@ def test_the_promise_holds_for_broadcasts_that_overlap(scenario: Scenario) -> No
     check(*run(scenario))
 
 
+def test_that_nobody_is_listed_is_no_copy_of_an_answer_with_a_longer_ttl() -> None:
+    """While the pod hangs, the server lists nobody for 5 s. Newcomers are looked for all the time.
+
+    Found by the test above.
+    """
+    pod = (PodState(at=-1.0, listening=True, listed=True, seconds=20.0),)
+    nobody = Fault(begins_at=0.005, ends_at=5.005, error_type="lists_nobody")
+    history = History((pod,), (Cache(ttl_seconds=30),), faults=(nobody,), dns_seconds=0.0005)
+    check(*run(Scenario(((broadcast(attempts=1, settle_seconds=0.0), history),))))
+
+
 def test_an_answer_that_comes_when_its_broadcast_is_over_changes_nothing() -> None:
     """A stop signal ends the first during its second question; the second still makes a call."""
     entry = broadcast()

@@ -242,7 +242,8 @@ def test_help_ends_with_the_exit_codes_and_fits_a_terminal(help_text: str) -> No
         ("--nonsense --log-format json", "gcp", "json"),
         ("--nonsense", "", None),
         ("--nonsense", "xml", None),
-        ("--log-format", "gcp", None),
+        ("--log-format", "gcp", "gcp"),
+        ("--sequential=no", "gcp", None),
     ],
 )
 def test_the_log_format_of_a_wrong_command_line_can_be_told(

@@ -40,7 +40,7 @@ class Caller:
         self._tls_context = tls_context
 
     async def call(self, endpoint: Endpoint, span_id: str) -> CallResult:
-        """One call. `span_id`: 16 hex digits. Ends within the exchange's `timeout_seconds`."""
+        """Makes one call, within the exchange's `timeout_seconds`. `span_id`: 16 hex digits."""
         started_at = time.monotonic()
         connection = None
         connected_at = None

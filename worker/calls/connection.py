@@ -17,11 +17,11 @@ from typing import NamedTuple
 from worker.model import Endpoint
 from worker.words import CallError
 
-RECEIVE_BYTES = 16 * 1024
+RECEIVE_BYTES = 16 * 1024  # a TLS record holds no more (RFC 8446, 5.1)
 
 
 class CutOff(Exception):
-    """Ends the wait of a call that is cut off. `error_type`: what it then failed with."""
+    """Ends the wait of a call that is cut off, which then fails with `error_type`."""
 
     def __init__(self, error_type: CallError) -> None:
         super().__init__(error_type)
@@ -33,7 +33,7 @@ class TlsError(Exception):
 
 
 class SocketWait(NamedTuple):
-    """Until the socket is ready for `event` (EPOLLIN or EPOLLOUT), or a time is up."""
+    """A wait until the socket is ready for `event` (EPOLLIN or EPOLLOUT), or until `ends_at`."""
 
     fileno: int
     event: int
@@ -41,7 +41,7 @@ class SocketWait(NamedTuple):
 
 
 class Connection:
-    """One endpoint's. `ends_at`: when its time is up, in seconds of the monotonic clock."""
+    """A connection to one endpoint. Its time is up at `ends_at` (monotonic clock, in seconds)."""
 
     def __init__(self, endpoint: Endpoint, ends_at: float) -> None:
         family = socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET
@@ -54,7 +54,7 @@ class Connection:
         ends_at = min(self._ends_at, time.monotonic() + timeout_seconds)
         error = self._socket.connect_ex(self._address)
         if error == errno.EINPROGRESS:
-            # To ask again costs less than a wait, and on the same node the handshake is over.
+            # Asking again costs less than a wait, and on the same node the handshake is over.
             error = self._socket.connect_ex(self._address)
         if error == errno.EALREADY:
             await self._ready(select.EPOLLOUT, ends_at)
@@ -93,7 +93,7 @@ class Connection:
 
     @types.coroutine
     def _ready(self, event: int, ends_at: float) -> Generator[SocketWait, None, None]:
-        """Raises TimeoutError when the time is up, be it before the wait."""
+        """Raises TimeoutError if the time is up before the wait; `loop` raises it in the wait."""
         if time.monotonic() >= ends_at:
             raise TimeoutError
         yield SocketWait(self._socket.fileno(), event, ends_at)

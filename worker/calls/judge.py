@@ -1,4 +1,4 @@
-"""What a response or a network fault means: an acknowledgement, or which failure."""
+"""Response or network fault -> acknowledgement, or a kind of failure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOCAL_ERRORS = {
 
 
 def judge(response: Response, expect: Expect) -> Failure | None:
-    """Whether a whole response is what was expected: None, or the failure that it is."""
+    """None if a whole response is what was expected, or else the failure that it is."""
     status_code = response.status_code
     assert status_code is not None  # the response is whole
     if status_code in expect.status_codes:
@@ -43,7 +43,7 @@ def judge(response: Response, expect: Expect) -> Failure | None:
 
 
 def classify(error: OSError, connected: bool) -> Failure:
-    """Names a network fault. `connected`: whether the pod had accepted the connection."""
+    """Names a network fault. `connected`: the pod had accepted the connection."""
     message = error.strerror or str(error)
     if error.errno in LOCAL_ERRORS:
         return "local", message
@@ -59,7 +59,7 @@ def classify(error: OSError, connected: bool) -> Failure:
 
 
 def seconds_from(retry_after: str | None) -> float | None:
-    """The seconds that a Retry-After field asks for (RFC 9110, 10.2.3), if it can be read."""
+    """The seconds that a Retry-After field asks for (RFC 9110, 10.2.3); None if unreadable."""
     if not retry_after:
         return None
     if retry_after.isascii() and retry_after.isdigit():

@@ -1,4 +1,4 @@
-"""Many calls in flight in one thread: each goes on when its socket is ready or its time is up.
+"""Keeps many calls in flight in one thread. Each goes on when its socket is ready.
 
 `pool` has a few such threads. Not asyncio, and not a thread for each call: what both cost is in
 docs/decisions/0017-one-thread-decides.md.
@@ -36,9 +36,9 @@ class _InFlight(NamedTuple):
 
 
 class Loop:
-    """A daemon thread that runs calls, and hands what ended to `post`, some at a time.
+    """A daemon thread that runs calls, and gives those that have ended to `post`, some at a time.
 
-    Its methods are for another thread to call; what begins with an underscore is for its own.
+    Another thread calls the public methods; they tell this one what to do.
     """
 
     def __init__(self, post: Callable[[list[Ended]], None]) -> None:
@@ -51,13 +51,13 @@ class Loop:
         self._poll = select.epoll()
         self._poll.register(self._wakeup, select.EPOLLIN)
         self._waiting: dict[int, _InFlight] = {}  # by the socket's file descriptor
-        self._next_ends_at = math.inf  # nobody's time is up before
+        self._next_ends_at = math.inf  # no call's time is up before
         self._ended: list[Ended] = []
         start_thread(self._run)
 
     @property
     def in_flight(self) -> int:
-        """How many calls are started and not over."""
+        """The number of calls that are started and not over."""
         return self._started - self._over
 
     def start(self, number: int, calls: Sequence[CallCoroutine]) -> None:
@@ -66,7 +66,7 @@ class Loop:
         self._order(lambda: self._start(number, calls))
 
     def cut(self, number: int, error_type: CallError) -> None:
-        """Ends the calls of this broadcast, but for those whose response has arrived."""
+        """Ends the calls of this broadcast soon, except those whose response has arrived."""
         self._order(lambda: self._cut(number, error_type))
 
     def _order(self, order: Callable[[], None]) -> None:
@@ -79,7 +79,7 @@ class Loop:
     def _run(self) -> None:
         try:
             while True:
-                self._asleep = True  # from here on an order wakes it: none is overlooked
+                self._asleep = True  # from here on each order wakes this thread
                 self._go_on(0.0 if self._orders else self._next_ends_at - time.monotonic())
                 while self._orders:
                     self._orders.popleft()()
@@ -92,15 +92,15 @@ class Loop:
             self._post([Ended(number, error)])
 
     def _go_on(self, seconds: float) -> bool:
-        """Waits so long at most. Calls whose socket is ready go on; calls whose time is up end.
+        """Waits `seconds` at most, runs the calls that are ready, and ends those whose time is up.
 
-        Returns whether anything was ready, an order included.
+        Returns True if a socket was ready, or an order came.
         """
         ready = self._look(seconds)
         now = time.monotonic()
         if now >= self._next_ends_at:
-            # A pod that answered while this process was held up is not late. Whoever was stopped
-            # (SIGSTOP, a frozen cgroup) wakes with its time up, before it has seen what arrived.
+            # A pod that answered while this process was held up (SIGSTOP, a frozen cgroup) is not
+            # late: the call's time is up, but its answer has not been read yet.
             ready = self._look(0.0) or ready
             self._throw(TimeoutError, lambda flying: flying.wait.ends_at <= now)
             ends = (flying.wait.ends_at for flying in self._waiting.values())
@@ -108,7 +108,7 @@ class Loop:
         return ready
 
     def _look(self, seconds: float) -> bool:
-        """Waits so long at most, and lets calls go on whose socket is ready."""
+        """Waits `seconds` at most, and runs the calls that are ready. Returns as `_go_on` does."""
         timeout = max(seconds, 0.0) if seconds < math.inf else None
         ready = self._poll.poll(timeout, len(self._waiting) + 1)
         self._asleep = False
@@ -121,7 +121,7 @@ class Loop:
         return bool(ready)
 
     def _cut(self, number: int, error_type: CallError) -> None:
-        while self._go_on(0.0):  # what has arrived is read first, which its limit bounds
+        while self._go_on(0.0):  # reads all that has arrived; each response has its limit
             pass
         self._throw(lambda: CutOff(error_type), lambda flying: flying.number == number)
 
@@ -130,7 +130,7 @@ class Loop:
             self._resume(number, call, None)
 
     def _resume(self, number: int, call: CallCoroutine, before: SocketWait | None) -> None:
-        """Lets a call go on, from its start or from the wait before, until its next wait."""
+        """Runs a call from its start, or from the wait `before`, until its next wait or its end."""
         try:
             wait = call.send(None)
             if before is None:
@@ -148,7 +148,7 @@ class Loop:
     def _throw(
         self, make_error: Callable[[], Exception], concerned: Callable[[_InFlight], bool]
     ) -> None:
-        """Ends the calls that are concerned, each by an error of its own."""
+        """Ends each call for which `concerned` is true, by an error that is raised in it."""
         for fileno, flying in tuple(self._waiting.items()):
             if concerned(flying):
                 del self._waiting[fileno]

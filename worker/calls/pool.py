@@ -10,15 +10,15 @@ from pathlib import Path
 from worker.calls.loop import CallCoroutine, Ended, Loop
 from worker.words import CallError
 
-MAX_THREADS = 4
+MAX_THREADS = 4  # they share one interpreter lock: docs/decisions/0017-one-thread-decides.md
 CGROUP = Path("/sys/fs/cgroup")
 
 
 class Pool:
     """Gives calls to the thread that has the fewest. For one thread alone to use.
 
-    What has ended arrives at `post`, which the pool's threads call. `size`: how many threads there
-    are at most; a thread starts when there are calls for it.
+    The pool's threads give the calls that have ended to `post`. `size`: the most threads that
+    there may be; a thread starts when there are calls for it.
     """
 
     def __init__(self, post: Callable[[list[Ended]], None], size: int) -> None:
@@ -28,7 +28,7 @@ class Pool:
 
     @property
     def loads(self) -> list[int]:
-        """How many calls each thread has in flight."""
+        """The number of calls that each thread has in flight."""
         return [loop.in_flight for loop in self._loops]
 
     def start(self, number: int, calls: Sequence[CallCoroutine]) -> None:
@@ -41,24 +41,24 @@ class Pool:
             loop.start(number, calls[first : first + share])
 
     def cut(self, number: int, error_type: CallError) -> None:
-        """Ends all calls of this broadcast at once, each as a failure of this type."""
+        """Ends the calls of this broadcast, which fail with this type unless they are answered."""
         for loop in self._loops:
             loop.cut(number, error_type)
 
 
 def pool_size() -> int:
-    """How many threads a pool of this process should have."""
+    """The number of threads that a pool of this process should have."""
     return thread_count(len(os.sched_getaffinity(0)), cpu_quota(CGROUP))
 
 
 def thread_count(processors: int, quota: float | None) -> int:
-    """How many threads are of use: as many as the container may use processors, at most 4."""
+    """The number of whole processors that the container may use, but from 1 to 4."""
     allowed = min(processors, quota or processors)
     return max(1, min(MAX_THREADS, int(allowed)))
 
 
 def cpu_quota(cgroup: Path) -> float | None:
-    """How many processors a container may use, by the files of its cgroup; None: no limit.
+    """The processors that a container may use, by its cgroup's files; None if nothing limits it.
 
     https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files, and version 1.
     """

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import httptools
 
-KEPT_BODY_BYTES = 64 * 1024
+KEPT_BODY_BYTES = 64 * 1024  # `expect.body_contains` looks no further
 # More than the log keeps: a secret that a pod echoes is masked there before anything is cut.
 KEPT_FIELD_BYTES = 4096
-MAX_HEADER_BYTES = 64 * 1024
+MAX_HEADER_BYTES = 64 * 1024  # a longer head is no answer of a pod
+# So much is read, to see whether the body breaks off. A longer response is a download, and nobody
+# waits for its end: it counts as whole.
 MAX_TRANSFER_BYTES = 1024 * 1024
-MAX_INTERIM_RESPONSES = 16
-SWITCHING_PROTOCOLS = 101  # which nobody asked for: no HTTP follows
+MAX_INTERIM_RESPONSES = 16  # servers send one or two (100, 103); more only hold a call up
+SWITCHING_PROTOCOLS = 101  # nobody asked for it, and no HTTP follows
 
 
 class ProtocolError(Exception):
@@ -42,7 +44,7 @@ class Response:
         self._bodiless = method == "HEAD"
         self._in_body = False
         self._received = 0
-        self._head = bytearray()  # what came of it in earlier packets
+        self._head = bytearray()  # the part of it that earlier packets brought
         self._interim = 0
         self._interim_over = False
         self._fault: str | None = None
@@ -62,7 +64,7 @@ class Response:
                 raise ProtocolError("more than 64 KiB of header fields")
 
     def _parse(self, data: bytes) -> int:
-        """Returns how many bytes it has read: all, unless an interim response ends among them."""
+        """Returns the number of bytes read: all, unless an interim response ends among them."""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -75,9 +77,9 @@ class Response:
         return len(data)
 
     def _begin_again(self, data: bytes) -> int:
-        """Behind an interim response (RFC 9110, 15.2), which says nothing about the connection.
+        """Starts anew behind an interim response (RFC 9110, 15.2). Returns its bytes in `data`.
 
-        Each has a parser of its own: one that has seen `Connection: close` takes nothing more.
+        Each gets a parser of its own: one that has seen `Connection: close` takes nothing more.
         """
         self._interim += 1
         if self._interim > MAX_INTERIM_RESPONSES:
@@ -97,7 +99,7 @@ class Response:
         del self._parser
 
     def end(self, reset: ConnectionResetError | None) -> None:
-        """The pod closed the connection, by a reset or not. Raises if the response is not whole."""
+        """Books the end of the connection. Raises ProtocolError or OSError if it came too early."""
         if not self._received:
             raise reset or ConnectionResetError("closed before a response")
         if not self._in_body:

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class _Closed(TlsError):
-    """The pod ended the connection, be it by close_notify or without."""
+    """The pod ended the connection, with close_notify or without."""
 
 
 class TlsConnection:

@@ -83,7 +83,7 @@ def _understood(entry: Broadcast) -> Document:
 
 
 def tls(exchange: Exchange) -> Document | None:
-    """Who is trusted, and what is shown to the pods. None: it is http."""
+    """The name and CA that are trusted, and the certificate shown to the pods; None for http."""
     if not exchange.url.https:
         return None
     return {

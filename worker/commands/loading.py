@@ -1,4 +1,4 @@
-"""What several commands read before they begin: the configuration and resolv.conf."""
+"""Reads what several commands need first: the configuration and resolv.conf."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from worker.stop import Stop
 def load(options: Options, environment: Mapping[str, str], stop: Stop) -> Config:
     """The selected broadcasts of all files. Raises ConfigInvalid.
 
-    A file may be a pipe that nobody writes, or lie on a mount that is dead: Stopped ends that, too.
+    A file may be a pipe that nobody writes, or on a dead mount: a stop signal raises Stopped.
     """
     loaded = stop.outwait(lambda: load_files(options.config, environment))
     return select(loaded, options.broadcast, options.tag, options.sources)
 
 
 def resolv_conf(options: Options, stop: Stop) -> ResolvConf:
-    """Which nameservers to ask, and how. Raises ConfigInvalid if the file cannot be read, Stopped.
+    """The nameservers to ask, and how. Raises Stopped, and ConfigInvalid about the file.
 
-    As the C library has it, there need not be a file at the usual place.
+    As for the C library, there need not be a file at the usual place.
     """
     path = options.resolv_conf
     try:

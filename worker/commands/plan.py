@@ -22,7 +22,7 @@ from worker.stop import Stop, Threads
 from worker.terminal.document import Document, masked, to_json, to_text
 from worker.words import Reason
 
-PLAN_SECONDS = 30.0
+PLAN_SECONDS = 30.0  # three silent nameservers, asked twice for 5 s each, as resolv.conf(5) has it
 # In place of the ids of the run and of the call: W3C Trace Context forbids both values.
 TRACE_ID, SPAN_ID = "0" * 32, "0" * 16
 

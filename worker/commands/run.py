@@ -73,7 +73,7 @@ class Run:
     def _display(self, log_format: LogFormat) -> Display | None:
         if log_format != "console":
             return None
-        from worker.terminal import display  # which a run in a cluster does without
+        from worker.terminal import display  # a run in a cluster does not need it
 
         return display.choose(self._sink, STDOUT, self._environment)
 
@@ -172,7 +172,7 @@ class Run:
 def log_usage_error(
     message: str, log_format: LogFormat | None, environment: Mapping[str, str], stop: Stop
 ) -> None:
-    """A run that cannot begin has a last line too: alerts may wait for it."""
+    """Logs the last line of a run that cannot begin: alerts may wait for it."""
     sink = Sink(STDOUT, stop)
     log = configure(sink, _log_format(log_format), "info", Masker())
     log.bind(**_given(LINE_FIELDS, environment)).error(
@@ -186,7 +186,7 @@ def log_usage_error(
 
 
 def stack(error: Exception) -> str:
-    """Where it happened, without values."""
+    """The traceback of the error, without any values."""
     return "".join(traceback.format_tb(error.__traceback__))
 
 

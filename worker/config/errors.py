@@ -1,4 +1,4 @@
-"""How a configuration error travels: raised with its place, and collected by what holds it.
+"""Configuration errors: each is raised with its place, and collected by what holds the value.
 
 A reader raises ConfigInvalid about its value. A file, a list or a mapping reads each of its values
 `with errors:`, so that one reading finds every error, and raises all of them at its end.
@@ -36,7 +36,7 @@ class ConfigInvalid(Exception):
 
 
 class Place(NamedTuple):
-    """Where a value is, and its key, such as `broadcasts[2].expect.status`."""
+    """The place of a value, and its key, such as `broadcasts[2].expect.status`."""
 
     file: str | None = None
     line: int | None = None
@@ -44,7 +44,7 @@ class Place(NamedTuple):
     key: str = ""
 
     def error(self, message: str) -> ConfigInvalid:
-        """What to raise about the value."""
+        """The exception to raise about the value."""
         return ConfigInvalid([ConfigError(*self, message)])
 
 

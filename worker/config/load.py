@@ -97,7 +97,6 @@ def _files(path: str) -> list[str]:
 
 
 def _read_file(root: Node, scope: Scope, errors: Errors) -> list[Broadcast]:
-    """All broadcasts of one file."""
     node, defaults = root, {}
     if isinstance(root.value, dict):
         _check_file_keys(root, root.value, errors)

@@ -27,7 +27,7 @@ from worker.config.values import (
 from worker.config.yaml import Node, plain
 from worker.model import Auth, Broadcast, Exchange, Expect
 
-MAX_BODY_BYTES = 16 * 1024 * 1024
+MAX_BODY_BYTES = 16 * 1024 * 1024  # it stays in memory
 DEFAULTS = Exchange._field_defaults | Broadcast._field_defaults
 TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # noqa: S105 - RFC 9110, 5.6.2: no secret
 FIELD_VALUE = r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?|"  # RFC 9110, 5.5, without obs-text

@@ -29,7 +29,7 @@ WHERE = Fields(
     },
     exactly_one=True,
 )
-# Of the forms that a shell or Kubernetes would expand, those that are certainly no secret.
+# The forms that a shell or Kubernetes would expand, as far as they are certainly no secret.
 VARIABLE = re.compile(r"\$(\{)?(\()?([A-Z_][A-Z0-9_]{0,99})(?(1)\})(?(2)\))")
 
 
@@ -56,7 +56,7 @@ class Secret(NamedTuple):
         return value
 
     def _problem(self, value: str) -> str:
-        """Why it cannot be used, without showing it."""
+        """The reason why it cannot be used, without showing it; empty if it can."""
         if not value:
             return "an empty value"
         if re.search(r"[\x00-\x1f\x7f-\x9f]", value):
@@ -72,7 +72,7 @@ class Secret(NamedTuple):
 
 
 def _instead(node: Node) -> str:
-    """What is wrong with a value that is written in place."""
+    """The mistake in a value that is written in place."""
     variable = VARIABLE.fullmatch(node.value) if isinstance(node.value, str) else None
     if variable:
         return f"`{variable[0]}` is not expanded here, write {{env: {variable[3]}}}"

@@ -21,7 +21,7 @@ AFTER_HOST = rf"([/?]{URL_CHARACTERS}*)?"
 # inet_aton(3) reads a name whose last label is a number as an address.
 NUMBER = "([0-9]+|0[xX][0-9A-Fa-f]*)"
 PORT = "0*(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
-# What `_split` accepts, but for the length of the name.
+# All that `_split` accepts, except that it also limits the length of the name.
 STRICT_URL = rf"^{HTTP}://({LABEL}\.)*(?!{NUMBER}\.?([:/?]|$)){LABEL}\.?(:{PORT})?{AFTER_HOST}$"
 PARTS = re.compile(rf"({HTTP})://(\[[0-9A-Fa-f:.]*\]|[^][:/?]*)(?::([^/?]*))?({AFTER_HOST})")
 A_URL = "a URL such as http://web-server-headless:8080/clear-caches"

@@ -19,11 +19,11 @@ from worker.model import Tls
 
 Schema = dict[str, Any]
 
-SHOWN_CHARACTERS = 60
+SHOWN_CHARACTERS = 60  # of a value, in a message
 NOT_SHOWN = "a value that is not shown"
 PEM = "-----BEGIN"  # a key or a certificate where its path belongs
 NEVER_SUGGESTED = "insecure_skip_verify"
-LEAST_LIKENESS = 0.75  # below, difflib takes `status` for `tags`
+LEAST_LIKENESS = 0.75  # difflib's own 0.6 takes `status` for `tags`
 
 DURATION_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60}
 DURATION_UNITS["h"] = 3600
@@ -41,7 +41,7 @@ LONGEST = "24h"
 
 
 class Scope(NamedTuple):
-    """What reading takes beside the text, and what it finds beside the values.
+    """The inputs of reading beside the text, and its results beside the values.
 
     Relative paths start at `folder`, the configuration file's. `secrets`, `names` (of broadcasts)
     and `tls_contexts` grow while all files are read.
@@ -120,7 +120,7 @@ def read_keys(
 
 
 def hint_for_key(name: str, fields: Collection[str], known: Collection[str]) -> str:
-    """What to say of an unknown key that is one of the fields."""
+    """The hint about an unknown key that is one of the fields."""
     near = nearest(name, [key for key in known if key not in fields])
     if near:
         return f"did you mean {near}?"
@@ -244,7 +244,7 @@ class Duration(NamedTuple):
 
 
 def hint_for_duration(text: str) -> str:
-    """What to write in place of a text that is no duration; empty if that cannot be guessed."""
+    """The hint about a text that is no duration; empty if its meaning cannot be guessed."""
     guess = _with_units(text)
     meant = " if seconds are meant" if guess == f"{text}s" else ""
     return f": write {guess}{meant}" if guess else ""
@@ -344,7 +344,7 @@ class Converted(NamedTuple):
 
     kind: Kind
     convert: Callable[[Any, Node, Scope], Any]
-    more: Mapping[str, Any] = MappingProxyType({})  # what the schema says beside the kind's own
+    more: Mapping[str, Any] = MappingProxyType({})  # of the schema, beside the kind's own
 
     def read(self, node: Node, scope: Scope) -> Any:
         return self.convert(self.kind.read(node, scope), node, scope)

@@ -16,9 +16,9 @@ import yaml
 
 from worker.config.errors import ConfigInvalid, Errors, Place
 
-MAX_FILE_BYTES = 1024 * 1024
-MAX_DEPTH = 32
-MAX_ALIASED_VALUES = 10_000
+MAX_FILE_BYTES = 1024 * 1024  # a ConfigMap holds no more
+MAX_DEPTH = 32  # `_node` is recursive
+MAX_ALIASED_VALUES = 10_000  # aliases of aliases grow exponentially
 
 Scalar = str | int | float | bool | None
 
@@ -41,7 +41,7 @@ TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
 COLLECTION_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 INDENTATION = "is this key indented like the keys above it?"
 SPACES = "indent with spaces, not with a tab"
-# What to do where libyaml's own words do not say it.
+# Advice where libyaml's own words give none.
 HINTS = {
     "found a tab character": SPACES,
     "found character that cannot start any token": "put the text into quotes",
@@ -59,7 +59,7 @@ class Node(NamedTuple):
     value: Scalar | tuple[Node, ...] | dict[str, Member]
 
     def error(self, message: str) -> ConfigInvalid:
-        """What to raise about the value."""
+        """The exception to raise about the value."""
         return self.place.error(message)
 
 
@@ -103,7 +103,7 @@ def read(file: str, errors: Errors) -> Node:
 
 
 def parse(data: bytes, file: str, errors: Errors) -> Node:
-    """The same of a file's content."""
+    """As `read`, but of a file's content."""
     text = _decode(data, file)
     try:
         return _Builder(text, file, errors).document()
@@ -239,7 +239,7 @@ def _scalar(event: yaml.ScalarEvent) -> Scalar:
 
 
 def _named(node: Node, key: str) -> Node:
-    """What an alias stands for: its place is the anchor's, its key the alias's."""
+    """The node that an alias stands for: its place is the anchor's, its key the alias's."""
     value = node.value
     if isinstance(value, tuple):
         value = tuple(_named(item, f"{key}[{i}]") for i, item in enumerate(value))

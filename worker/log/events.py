@@ -16,7 +16,7 @@ from worker.words import OUTCOMES, REASONS, RESOLUTION_ERRORS, SIGNALS, WAITS, m
 
 Event = MutableMapping[str, Any]  # one event as it is logged: the name of a field -> its value
 
-# What `resolution.waiting` waits for, in the middle of a sentence.
+# The purpose of each wait in `resolution.waiting`, in the middle of a sentence.
 WAITING = {
     "cached_answer": "for a newer answer",
     "min_pods": "for more pods to be listed",
@@ -24,7 +24,7 @@ WAITING = {
     "no_answer": "for a pod to be listed",
 }
 NOT_CONFIRMED = "not confirmed by a newer answer"
-# Why a broadcast was over before its first answer, if it began at all.
+# The reason why a broadcast was over before its first answer.
 NOBODY_CALLED = {"cancelled": "the run was stopped", "deadline": "the deadline passed"}
 
 

@@ -1,6 +1,6 @@
-"""structlog set-up: what every line carries, and what no line may carry.
+"""Sets structlog up, and completes each event: time, message, no secrets, bounded length.
 
-What an event says is decided in `events`, how its line is spelt in `formats`. A secret is masked
+`events` decides what an event says, and `formats` how its line is spelt. A secret is masked
 before anything is cut, so that no part of one remains.
 """
 

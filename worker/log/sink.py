@@ -1,4 +1,4 @@
-"""Where lines go: a file descriptor whose reader may be slow, stuck or gone."""
+"""Writes lines to a file descriptor whose reader may be slow, stuck or gone."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from collections import deque
 
 from worker.stop import Stop, start_thread
 
-# How long the end of a run waits for the reader: without any progress, and in all.
+# The end of a run waits for the reader: so long without any progress, and so long in all.
 PATIENCE_SECONDS = (30.0, 30.0)
-PATIENCE_SECONDS_AFTER_STOP = (2.0, 5.0)
-SLICE_SECONDS = 0.1  # how often that wait looks for a stop signal
+PATIENCE_SECONDS_AFTER_STOP = (2.0, 5.0)  # Kubernetes kills 30 s after SIGTERM by default
+SLICE_SECONDS = 0.1  # that wait looks for a stop signal so often
+# About 40,000 lines of calls, and an eighth of the memory limit in manifests/base.
 MAX_BACKLOG_BYTES = 16 * 1024 * 1024
 
 
 class Sink:
     """Writes lines to a file descriptor, and never waits for its reader before `flush`.
 
-    What the reader does not take at once is a backlog, which a thread writes as the reader takes
-    it: the pods are called whoever reads the log. `lost` tells whether a line could not be written.
+    What the reader does not take at once becomes a backlog, which a thread writes. So a slow
+    reader does not keep the pods from being called. `lost`: a line could not be written.
     """
 
     def __init__(self, descriptor: int, stop: Stop) -> None:
@@ -42,12 +43,12 @@ class Sink:
         if line and not self.lost:
             self._put(line)
 
-    info = warning = error = write  # structlog calls the method that it was called with
+    info = warning = error = write  # structlog calls the method of the level
 
     def flush(self) -> None:
         """Waits until all is written, but not for long: a run must end whoever reads its log.
 
-        What is left then is lost. After a stop signal there is less time.
+        What is left then is lost. After a stop signal it waits less long.
         """
         with self._changed:
             began_at = progressed_at = time.monotonic()
@@ -65,7 +66,7 @@ class Sink:
     def _write(self, data: bytes, wait: bool) -> bytes:
         """Writes as much as there is room for, or, with `wait`, all of it. Returns the rest."""
         try:
-            # A loss may be decided while this waits: the reader gets nothing behind it.
+            # `flush` may give up while this waits: after a loss, the reader gets nothing more.
             while data and self._room.poll(None if wait else 0) and not self.lost:
                 # A longer write may block even when there is room (pipe(7)).
                 data = data[os.write(self._descriptor, data[: select.PIPE_BUF]) :]
@@ -84,7 +85,7 @@ class Sink:
             self._changed.notify_all()
 
     def _write_backlog(self) -> None:
-        """In a thread of its own, which stays: whose reader was slow once may be so again."""
+        """Runs in a thread that never ends: a reader that was slow once may be slow again."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._backlog)

@@ -14,7 +14,7 @@ NO_CALL = CallResult(Endpoint("", 0), span_id="", duration_seconds=0.0)
 class Facts(NamedTuple):
     """All that a hint may depend on, and all that a template may name."""
 
-    cases: frozenset[str]  # the report's reason, and how the calls failed if all did so alike
+    cases: frozenset[str]  # the report's reason, and the failure of the calls if all are alike
     broadcast: Broadcast
     exchange: Exchange  # the broadcast's
     last: CallResult  # of the calls that failed alike; else NO_CALL
@@ -24,7 +24,7 @@ class Facts(NamedTuple):
     ending: Ending | None
     resolution_error: str | None  # of the last question
     stale: bool  # the last answer may be an old copy
-    ended_by_run: bool  # the run's deadline came, not the broadcast's
+    ended_by_run: bool  # the run's deadline is earlier than the broadcast's
     has_credentials: bool
     path: str
     service: str
@@ -32,7 +32,7 @@ class Facts(NamedTuple):
 
 
 def facts_of(broadcast: Broadcast, report: BroadcastReport) -> Facts:
-    """What the table needs of one broadcast."""
+    """The facts about one broadcast that the table of hints needs."""
     last = _alike([e.last for e in report.endpoints if e.verdict == "failed"])
     failed, seen = report.count_of("failed"), len(report.endpoints)
     exchange = broadcast.exchange
@@ -93,7 +93,7 @@ def _alike(calls: Sequence[CallResult | None]) -> CallResult | None:
 
 
 def _kind_of(call: CallResult) -> int | str | None:
-    """What distinguishes failures that have the same error_type."""
+    """The status code or message by which failures of the same error_type differ."""
     if call.error_type == "status":
         return 400 if call.status_code == 421 else call.status_code
     return call.error_message if call.error_type == "tls" else None

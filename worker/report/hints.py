@@ -24,7 +24,7 @@ class Hint(NamedTuple):
 
 
 def hint(broadcast: Broadcast, report: BroadcastReport) -> str | None:
-    """What to look at first; None where the failures do not suggest anything."""
+    """The first thing to look at, as a sentence; None if the failures suggest nothing."""
     facts = facts_of(broadcast, report)
     for row in HINTS:
         if row.case in facts.cases and row.when(facts):
@@ -33,12 +33,12 @@ def hint(broadcast: Broadcast, report: BroadcastReport) -> str | None:
 
 
 def _says(*words: str) -> Condition:
-    """Whether the error, in OpenSSL's words, has one of these."""
+    """True if the error, in OpenSSL's words, has one of these."""
     return lambda f: any(word in (f.last.error_message or "") for word in words)
 
 
 def _from_envoy(f: Facts) -> bool:
-    """Whether the proxy of a mesh answered in the app's place."""
+    """True if the response names Envoy, the proxy of a mesh, as its server."""
     return "envoy" in (f.last.server or "").lower()
 
 
@@ -49,8 +49,8 @@ CLIENT_CERTIFICATE = _says(
 )
 NOT_TLS = _says("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER", "PACKET_LENGTH")
 
-# Read from top to bottom: the first row counts whose case is there and whose condition holds. How
-# the calls failed stands above the reasons: where all failed alike, that says more.
+# The first row counts whose case is there and whose condition holds. The failures of calls stand
+# above the reasons: where all calls failed alike, that says more.
 HINTS: tuple[Hint, ...] = (
     # --- complete, but no newer answer confirmed it ---
     Hint(

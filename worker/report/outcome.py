@@ -14,11 +14,11 @@ EXIT_CODES: dict[Outcome, int] = {"complete": 0, "partial": 3, "failed": 4}
 EXIT_BUG = 1
 EXIT_USAGE = 2
 EXIT_SIGNAL_BASE = 128  # plus the signal's number, as shells do
-LISTED_ENDPOINTS = 20
+LISTED_ENDPOINTS = 20  # they fit in one field of a log line, IPv6 addresses as well
 
 
 def outcome_of(acknowledged: int, reason: Reason | None) -> Outcome:
-    """The outcome of a broadcast. `reason`: why it is not complete."""
+    """The outcome of a broadcast. `reason`: why it is not complete, or None if it is."""
     if reason is None:
         return "complete"
     return "partial" if acknowledged else "failed"

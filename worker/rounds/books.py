@@ -1,7 +1,7 @@
-"""What is known of one broadcast: its endpoints, the last answer, what is in flight.
+"""The books of one broadcast: its endpoints, the last answer, and the calls in flight.
 
-`ledger` writes the books and decides by them; `verdict` reads in them what came of it. They tell
-apart who is owed a call, who may come back, and what is confirmed, and change nothing by it.
+`ledger` writes the books and decides by them. `verdict` reads them once the broadcast is over.
+Their methods tell who is owed a call, who may come back, and if the result is confirmed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Phase = Literal["owed", "queued", "called", "acknowledged", "failed"]
 
 
 class Entry(NamedTuple):
-    """What is known of one endpoint.
+    """The state of one endpoint.
 
     `phase`: it is owed a call, waits in the queue for a place, has a call in flight, acknowledged,
-    or failed for good. `due_at` is when it may be called again at the earliest.
+    or failed for good. `due_at` is the earliest time of its next call.
     """
 
     listed_in: Answer  # the last one
@@ -36,13 +36,13 @@ class Entry(NamedTuple):
 
     @property
     def may_be_called(self) -> bool:
-        """Whether another call is allowed and could succeed, be it listed or not."""
+        """True unless it has acknowledged or failed for good, be it listed or not."""
         return self.phase in {"owed", "queued", "called"}
 
 
 @dataclass(slots=True)
 class Books:
-    """Every time is a second of one monotonic clock."""
+    """All times are seconds of one monotonic clock."""
 
     broadcast: Broadcast
     started_at: float
@@ -50,7 +50,8 @@ class Books:
     entries: dict[Endpoint, Entry] = field(default_factory=dict)
     answer: Answer | None = None  # the last good one
     answer_asked_at: float = -math.inf
-    in_force: Answer | None = None  # when a call began; of several the one that expires last
+    # Of the answers that calls were made from, the last to expire; or the first, if it led to none.
+    in_force: Answer | None = None
     failure: ResolutionFailure | None = None  # of the last question
     capped: Answer | None = None  # the last that may list fewer endpoints than there are
     calls: int = 0
@@ -64,14 +65,14 @@ class Books:
         return entry.listed_in is self.answer
 
     def is_owed(self, entry: Entry) -> bool:
-        """Whether it should be called; who was never called need not be listed any more."""
+        """True if it is to be called. Before its first call, it need not be listed any more."""
         return entry.may_be_called and (self.is_listed(entry) or not entry.attempts)
 
     def owed(self) -> Iterator[Entry]:
         return filter(self.is_owed, self.entries.values())
 
     def may_come_back(self, entry: Entry) -> bool:
-        """Whether it is missing, and it matters: it could be called again, or would not be gone.
+        """True if it is missing, and its return would lead to a call or show that it is not gone.
 
         A pod that restarts is not listed for a while. Its cache may be on a volume, and come back.
         """
@@ -79,15 +80,15 @@ class Books:
         return missing and (not entry.reached or entry.may_be_called)
 
     def too_few(self) -> bool:
-        """Whether fewer than min_pods acknowledged or are listed: somebody may be yet to come."""
+        """True if fewer than min_pods acknowledged or are listed: more pods may come."""
         present = sum(e.phase == "acknowledged" or self.is_listed(e) for e in self.entries.values())
         return present < self.broadcast.min_pods
 
     def confirmed(self) -> bool:
-        """Whether an answer shows that nobody was missed.
+        """True if an answer shows that nobody was missed.
 
-        It was asked for after the last call had ended, and it cannot be the copy in a cache of one
-        that was in force when a call began.
+        It was asked for after the last call had ended, and it cannot be a cached copy of an answer
+        that calls were made from.
         """
         return (
             not self.in_flight

@@ -1,7 +1,7 @@
-"""What to do next in one broadcast: whom to call, when to ask who is there, when it is over.
+"""Decides the next step of one broadcast: calls, the next question of DNS, a wait, or the end.
 
-Pure: no clock, socket, thread or log. `run` reports what happened, with the time at which it
-happened, and does what `next_step` says. What is known is in `books`, what came of it in `verdict`.
+Pure: no clock, socket, thread or log. `run` tells it what happened, and at what time, and does
+what `next_step` says. `books` has what is known, and `verdict` makes the report.
 docs/how-it-works.md explains the rules.
 """
 
@@ -34,17 +34,17 @@ from worker.rounds.steps import (
 )
 from worker.words import CALL_ERRORS, RESOLUTION_ERRORS, Ending, WaitReason
 
-# A question ends at the deadline by itself. One that is later than this is not waited for.
+# A question ends by itself at the deadline. So much longer is its result waited for.
 LATE_ANSWER_SECONDS = 0.5
 
 
 class Ledger:
-    """Decides for one broadcast. Every time is a second of one monotonic clock.
+    """Decides for one broadcast. All times are seconds of one monotonic clock.
 
     Questions and calls go on side by side. Each endpoint is called at its own time: a newcomer when
     an answer lists it, a failed one when it is due and an answer that was asked for since then
-    lists it. `run_deadline_at` is when the whole run has to be over; the broadcast's own deadline
-    may be earlier, and the earlier one counts.
+    lists it. The whole run has to be over at `run_deadline_at`. Of this and the broadcast's own
+    deadline, the earlier one counts.
     """
 
     def __init__(
@@ -55,44 +55,44 @@ class Ledger:
         self.deadline_seconds = max(deadline_at - started_at, 0.0)
         self._broadcast = broadcast
         # Calls:
-        self._queue: deque[Endpoint] = deque()  # who waited longest for a place is first
+        self._queue: deque[Endpoint] = deque()  # the one that waited longest for a place is first
         self._next_start_at = started_at  # by `stagger`
-        self._first: set[Endpoint] | None = None  # of the first answer, whose first call is to end
+        self._first: set[Endpoint] | None = None  # of the first answer, with no call ended yet
         self._cut_at = deadline_at
         self._cut_reason: CutReason = "deadline"
         self._cut = False
         # Questions:
         self._asking = False
         self._asked_at = -math.inf
-        self._over_at = -math.inf  # when the last question was over
+        self._over_at = -math.inf  # end of the last question
         self._failures = 0  # questions in a row that had no answer
-        self._quiet = -1  # questions in a row that nobody waited for, after the first
-        self._quiet_at = started_at  # when to ask though nobody waits for it
-        self._due_at = math.inf  # when somebody is due whom the last question came too early for
+        self._quiet = -1  # questions in a row that nobody was due for, without the first
+        self._quiet_at = started_at  # the time to ask if nobody is due by then
+        self._due_at = math.inf  # an endpoint is due then, and needs a newer answer
         self._is_copy = False  # the last answer is known to come from a cache
-        self._first_empty: Answer | None = None  # since when nobody is listed any more
-        self._patience_began_at = started_at  # when nothing was left to do but to wait
+        self._first_empty: Answer | None = None  # the first in a row that lists nobody any more
+        self._patience_began_at = started_at  # `settle` counts from here
 
     # --- what the schedule asks ---------------------------------------------------------------
 
     @property
     def lets_next_begin_at(self) -> float:
-        """When the next broadcast may begin, as far as this one is concerned.
+        """The time from which this broadcast lets the next one begin.
 
-        When the first calls to all of the first answer have ended, or there is no such answer: none
-        within a second, for now.
+        It does so when the first calls to all endpoints of the first answer have ended, when the
+        first question fails, or when there is no answer after a second.
         """
         if self._first is None:
             return self.books.started_at + rules.HOLDS_UP_SECONDS
         return math.inf if self._first else -math.inf
 
     def waits_for_room(self, now: float) -> bool:
-        """Whether a call may start, if the run as a whole may start one."""
+        """True if a call may start, as far as the run as a whole has room for it."""
         free = self.books.in_flight < self._broadcast.concurrency
         return free and now >= self._next_start_at and self._may_call(now)
 
     def _may_call(self, now: float) -> bool:
-        """Whether somebody is in the queue, and calls may still begin."""
+        """True if an endpoint is in the queue, and calls may still begin."""
         given_up = self.books.stopped or self._is_never_resolved() or now >= self.books.deadline_at
         return bool(self._queue) and not given_up
 
@@ -103,7 +103,7 @@ class Ledger:
     # --- what to do ---------------------------------------------------------------------------
 
     def next_step(self, now: float, room: int) -> Step:
-        """What to do now. `room`: how many calls the run as a whole may start at most."""
+        """The step to take now. `room`: the most calls that the run as a whole may start."""
         books = self.books
         if books.in_flight and now >= self._cut_at and not self._cut:
             return Cut(self._cut_reason)
@@ -119,14 +119,13 @@ class Ledger:
         return self._wait(ask_at, busy, now)
 
     def _count_to_start(self, now: float, room: int) -> int:
-        """How many calls to start now."""
         if not self.waits_for_room(now):
             return 0
         free = self._broadcast.concurrency - self.books.in_flight
         return min(free, room, 1 if self._broadcast.stagger_seconds else len(self._queue))
 
     def _find_ending(self, now: float) -> Ending | None:
-        """Why it is over, if it is, when no call is in flight and none begins."""
+        """The reason why it is over, or None. For when no call is in flight and none begins."""
         books = self.books
         waits = books.too_few() or any(map(books.may_come_back, books.entries.values()))
         if self._is_never_resolved():
@@ -143,14 +142,14 @@ class Ledger:
 
     @property
     def _ends_at(self) -> float:
-        """When the deadline ends the broadcast, where no call is in flight."""
+        """The time at which the deadline ends the broadcast, if no call is in flight."""
         return self.books.deadline_at + (LATE_ANSWER_SECONDS if self._asking else 0.0)
 
     def _find_ask_at(self, busy: bool, now: float) -> float:
-        """When to ask who is there; infinity if no answer is of use any more.
+        """The time to ask who is there; infinity if no answer is of use any more.
 
-        While calls are in flight or about to begin (`busy`), as if there were all the patience in
-        the world. Else `settle` limits it, and the last question comes when it is over.
+        While calls are in flight or about to begin (`busy`), `settle` is no limit. Otherwise it
+        is, and the last question is asked when it is over.
         """
         if self._asking or self.books.stopped or self._is_never_resolved():
             return math.inf
@@ -169,12 +168,12 @@ class Ledger:
         return math.inf
 
     def _gap(self) -> float:
-        """The least time from one question to the next, so that those who are due share one."""
+        """The least time between two questions, so that endpoints that are due share one."""
         took = self._over_at - self._asked_at
         return rules.gap_seconds(self._broadcast, took) if self.books.questions else 0.0
 
     def _wait(self, ask_at: float, busy: bool, now: float) -> Wait:
-        """Until when there is nothing to do, and what for."""
+        """The wait until something has to be done, and its reason."""
         books, until = self.books, ask_at
         if not books.in_flight:
             until = min(until, self._ends_at)
@@ -199,21 +198,21 @@ class Ledger:
     # --- what happened ------------------------------------------------------------------------
 
     def record_question(self, now: float) -> None:
-        """Books that an `Ask` is under way. It serves all who are due by now."""
+        """Books that an `Ask` is under way. It serves all endpoints that are due by now."""
         self._asking, self._asked_at = True, now
         self._quiet += now < self._due_at
         self._due_at = self._find_due_at()
 
     def _find_due_at(self) -> float:
-        """When the first is due for whom the last question was asked too early."""
+        """The first time at which an endpoint is due that the last question was too early for."""
         due = (e.due_at for e in self.books.owed() if e.phase == "owed")
         return min((at for at in due if at > self._asked_at), default=math.inf)
 
     def record_answer(self, answer: Answer, now: float) -> Change:
         """Books who is listed now, and who joins the queue or leaves it.
 
-        That nobody is listed any more is believed when a newer answer says the same: a server that
-        has just started, or another one after a lost packet, may say so as well.
+        An answer that nobody is listed any more is believed only when a newer one repeats it: a
+        server that has just started may say so, and so may another one after a lost packet.
         """
         books = self.books
         if not answer.endpoints and books.entries:
@@ -247,7 +246,7 @@ class Ledger:
         return Change(len(answer.endpoints), newcomers, left, newer, nobody)
 
     def _list(self, answer: Answer) -> int:
-        """Books who is listed; whose turn it is joins the queue. Returns how many are new."""
+        """Books who is listed; those that are due join the queue. Returns how many are new."""
         entries, number, newcomers = self.books.entries, self.books.questions, 0
         for endpoint in answer.endpoints:
             entry = entries.get(endpoint)
@@ -263,10 +262,10 @@ class Ledger:
         return newcomers
 
     def _miss(self, answer: Answer, previous: Answer | None, now: float) -> int:
-        """Books who is no longer listed. Returns how many they are.
+        """Books who is no longer listed. Returns their number.
 
-        Who waits for another call leaves the queue: its address may be somebody else's by now. Who
-        was never called stays in it: it may only have become unready.
+        An endpoint that waits for another call leaves the queue: its address may be another pod's
+        by now. One that was never called stays in it: it may only have become unready.
         """
         books = self.books
         left = [endpoint for endpoint, e in books.entries.items() if e.listed_in is previous]
@@ -295,7 +294,7 @@ class Ledger:
         self._asking, self._over_at = False, now
 
     def _find_quiet_at(self, answer: Answer) -> float:
-        """When to ask after this answer, though nobody waits for it."""
+        """The time to ask again after this answer if nobody is due by then."""
         if self._is_copy:
             return answer.forgotten_at
         return self._over_at + rules.pause_seconds(self._quiet + 1)
@@ -310,13 +309,13 @@ class Ledger:
             books.entries[endpoint] = entry._replace(phase="called", called_by=entry.listed_by)
         books.in_flight += len(endpoints)
         self._next_start_at = now + self._broadcast.stagger_seconds
-        # Of several caches, one may list fewer and expire earlier. Whichever copy the calls were
-        # made from, seeing one of them again proves nothing, so the latest is what counts.
+        # One of several caches may list fewer endpoints and expire earlier. None of the copies that
+        # calls were made from proves anything when it is seen again, so the last to expire counts.
         if not books.in_force or books.answer.outlives(books.in_force):
             books.in_force = books.answer
 
     def record_call(self, result: CallResult, now: float) -> Booked:
-        """Books what a call came to. Returns which attempt it was, and when the next will be."""
+        """Books the result of a call. Returns its attempt number and the wait before the next."""
         books, broadcast = self.books, self._broadcast
         books.calls += 1
         books.in_flight -= 1
@@ -338,7 +337,7 @@ class Ledger:
             seconds = rules.backoff_seconds(broadcast, entry.attempts, result.retry_after_seconds)
             entry = entry._replace(phase="owed", due_at=now + seconds)
             if not books.is_listed(entry):
-                seconds = None  # whether it comes back is not known
+                seconds = None  # it may not come back
             else:
                 self._due_at = min(self._due_at, entry.due_at)
                 self._patience_began_at = max(self._patience_began_at, entry.due_at)
@@ -359,12 +358,12 @@ class Ledger:
     def record_stop(self, cut_at: float) -> None:
         """Books a stop signal: no new call starts, and calls in flight are cut at `cut_at`.
 
-        Who is owed a call is cancelled. A second signal may make `cut_at` earlier.
+        Endpoints that are owed a call are cancelled. A second signal may make `cut_at` earlier.
         """
         self.books.stopped = True
         if cut_at < self._cut_at:
             self._cut_at, self._cut_reason = cut_at, "cancelled"
 
     def report(self, now: float) -> BroadcastReport:
-        """What the broadcast came to, once `next_step` has said Finish."""
+        """The report on the broadcast, once `next_step` has returned Finish."""
         return verdict.report(self.books, now)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from worker.model import ASK_AGAIN_SECONDS, Broadcast, CallResult
 from worker.words import CALL_ERRORS
 
-# Where nothing happens, a newcomer is found so late at most, at the cost of 12 questions a minute.
+# Without a cache, a newcomer is found within this time. That costs 12 questions a minute.
 ASK_AGAIN_MAX_SECONDS = 5.0
-# A question that takes 100 ms of work, as one about 4,000 pods does, takes a tenth of the time.
+# A question about 4,000 pods takes 100 ms of work; once a second, that is a tenth of the time.
 QUESTIONS_SHARE = 0.1
-# How long a broadcast without an answer keeps the next one from beginning.
+# A broadcast without an answer keeps the next one from beginning for so long.
 HOLDS_UP_SECONDS = 1.0
-RETRIED_STATUS_CODES = frozenset({408, 425, 429})
+RETRIED_STATUS_CODES = frozenset({408, 425, 429})  # the 4xx that may go away with time
 
 
 def is_retried(result: CallResult) -> bool:
-    """Whether another call may turn this failure into an acknowledgement."""
+    """True if another call may turn this failure into an acknowledgement."""
     if result.error_type == "status":
         status_code = result.status_code or 0
         return not 400 <= status_code < 500 or status_code in RETRIED_STATUS_CODES
@@ -29,7 +29,7 @@ def backoff_seconds(broadcast: Broadcast, attempts: int, retry_after: float | No
 
 
 def gap_seconds(broadcast: Broadcast, took_seconds: float) -> float:
-    """The least time from one question to the next, where the last one took so long."""
+    """The least time between two questions, of which the first took so long."""
     longest = max(broadcast.backoff_initial_seconds, took_seconds / QUESTIONS_SHARE)
     return min(longest, ASK_AGAIN_SECONDS)
 

@@ -1,7 +1,7 @@
-"""The shell of the rounds: does what each `ledger` says, in a `World`, and logs it.
+"""Does what the `ledger` of each broadcast says, in a `World`, and logs it. For one thread alone.
 
-It decides nothing: who is owed a call, how long to wait and what came of it are `ledger`'s, and
-which broadcast begins next is `schedule`'s. It is the one thread that does so, for all broadcasts.
+It decides nothing: `ledger` decides who is owed a call, how long to wait and what came of it, and
+`schedule` decides which broadcast begins next.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ NOBODY_ANY_MORE = "no endpoint is listed any more; this counts once a newer answ
 class Rounds:
     """All broadcasts of a run, from `broadcast.started` to `broadcast.finished` of each.
 
-    `grace_seconds`: for calls in flight after a stop signal. `deadline_at`: when the run has to be
-    over. `current` is the broadcast that is being dealt with, for a crash to name.
+    `grace_seconds`: for calls in flight after a stop signal. `deadline_at`: the run's deadline.
+    `current`: the name of the broadcast that is being dealt with, for the report of a crash.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Rounds:
         self._logs = [log.bind(broadcast=broadcast.name) for broadcast in broadcasts]
         self._grace_seconds = grace_seconds
         self._schedule = Schedule(broadcasts, sequential, deadline_at)
-        self._due_at: dict[int, float] = {}  # when each running broadcast goes on by itself
+        self._due_at: dict[int, float] = {}  # the times to go on with running broadcasts
         self._waits: dict[int, Wait] = {}
         self._asked_at: dict[int, float] = {}
         self._reports: dict[int, BroadcastReport] = {}
@@ -91,7 +91,7 @@ class Rounds:
     def _go_on(self, number: int, room: int = 0) -> None:
         """Does what the ledger says, until it says to wait or that it is over.
 
-        `room`: how many calls it may start at most.
+        `room`: the most calls that it may start.
         """
         self.current = self._broadcasts[number].name
         ledger = self._schedule.ledgers[number]
@@ -131,7 +131,7 @@ class Rounds:
     # --- what happened ------------------------------------------------------------------------
 
     def _take(self, messages: Sequence[Message]) -> None:
-        """Books what arrived. Whose books changed goes on at once."""
+        """Books what arrived. A broadcast whose books changed goes on at once."""
         for message in messages:
             match message:
                 case Ended(number, outcome):

@@ -1,4 +1,4 @@
-"""Which broadcast begins next, and how many calls may start: what broadcasts share in one run.
+"""Decides what all broadcasts share: which begins next, and how many calls each may start.
 
 Pure, as `ledger` is, which decides within one broadcast.
 """
@@ -16,10 +16,9 @@ from worker.rounds.ledger import Ledger
 class Schedule:
     """Broadcasts begin in their order. Each `Ledger` is made when its broadcast begins.
 
-    The next begins when the one before has made its first call to every endpoint of its first
-    answer, or had no such answer, or none for a second; with `sequential`, when the one before is
-    finished. Once the run is stopped or `deadline_at` is over, all begin, to report that they were
-    not carried out.
+    The next begins when the one before lets it (`Ledger.lets_next_begin_at`); with `sequential`,
+    when the one before is finished. Once the run is stopped or `deadline_at` is over, all begin, to
+    report that they were not carried out.
     """
 
     def __init__(
@@ -31,7 +30,7 @@ class Schedule:
         self._most_in_flight = max((b.concurrency for b in broadcasts), default=0)
         self._cut_at: float | None = None  # of a stop signal
         self._turn = itertools.count()
-        self._served: dict[int, int] = {}  # in which turn a broadcast was last given places
+        self._served: dict[int, int] = {}  # the last turn in which a broadcast got places
         self.ledgers: list[Ledger] = []  # of the broadcasts that have begun, by their number
 
     def begin(self, now: float) -> int | None:
@@ -47,7 +46,7 @@ class Schedule:
 
     @property
     def begins_at(self) -> float:
-        """When the next broadcast begins; infinity while something has to happen before."""
+        """The time at which the next broadcast begins; infinity if something must happen first."""
         if len(self.ledgers) == len(self._broadcasts):
             return math.inf
         if not self.ledgers or self._cut_at is not None:
@@ -59,10 +58,10 @@ class Schedule:
         return min(lets_begin_at, self._deadline_at)
 
     def shares(self, now: float) -> Iterator[tuple[int, int]]:
-        """Who may start how many calls now. Each is to start them before the next share is asked.
+        """Yields who may start calls now, and how many. Start those before you take the next pair.
 
-        The run has no more calls in flight than its largest broadcast may have. Whoever was served
-        longest ago is served first, so that none waits while another is served twice.
+        The run has no more calls in flight than its largest broadcast may have. The broadcast that
+        was served longest ago is first, so that none waits while another is served twice.
         """
         while room := self._most_in_flight - sum(each.books.in_flight for each in self.ledgers):
             waiting = [n for n, each in enumerate(self.ledgers) if each.waits_for_room(now)]

@@ -1,6 +1,6 @@
-"""What a `Ledger` says: what is to be done next, and what it made of what happened.
+"""The records that a `Ledger` returns: the next step, or the effect of what was booked.
 
-Each step is done, then booked with the ledger.
+`Ask`, `Call` and `Cut` are carried out, then booked with the ledger.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ Step = Ask | Call | Cut | Wait | Finish
 
 
 class Change(NamedTuple):
-    """How an answer differs from the one before; `newer` than those that calls were made from."""
+    """The effect of an answer. `newer`: it is newer than those that calls were made from."""
 
     endpoints: int
     newcomers: int
     left: int
     newer: bool | None
     nobody: bool  # nobody is listed where somebody should be
-    doubted: bool = False  # so that it changes nothing, unless another answer says the same
+    doubted: bool = False  # it counts only if a newer answer repeats it
 
 
 class Booked(NamedTuple):

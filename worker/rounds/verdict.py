@@ -1,4 +1,4 @@
-"""What came of a broadcast, once it is over. Reads the books, and changes nothing."""
+"""The books of a broadcast that is over -> its report. Changes nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.words import RESOLUTION_ERRORS, Reason, Verdict
 
 
 def report(books: Books, now: float) -> BroadcastReport:
-    """What the broadcast came to by now."""
+    """The report on the broadcast, which is over at `now`."""
     endpoints = tuple(judge(books, endpoint, entry) for endpoint, entry in books.entries.items())
     counts = Counter(each.verdict for each in endpoints)
     reason = find_reason(books, counts, any(e.error_type == "deadline" for e in endpoints))
@@ -32,7 +32,7 @@ def report(books: Books, now: float) -> BroadcastReport:
 
 
 def judge(books: Books, endpoint: Endpoint, entry: Entry) -> EndpointReport:
-    """What one endpoint came to."""
+    """The report on one endpoint."""
     verdict: Verdict = "failed"
     error_type = entry.last.error_type if entry.last else None
     if entry.phase == "acknowledged":
@@ -48,18 +48,18 @@ def judge(books: Books, endpoint: Endpoint, entry: Entry) -> EndpointReport:
 
 
 def _is_given_up(books: Books, entry: Entry) -> bool:
-    """Whether the call that it was owed never came, since the broadcast was given up."""
+    """True if it was owed a call that never came, since the broadcast was given up."""
     if books.ending == "never_resolved":
         return not entry.attempts
     return books.ending == "stopped" and entry.may_be_called
 
 
 def is_gone(books: Books, entry: Entry) -> bool:
-    """Whether it was tried, never accepted a connection, and is no longer listed, for good.
+    """True if it was tried, never accepted a connection, and is no longer listed, for good.
 
     It was missing until `settle` was over, and the last answer, which lists others, is newer than
-    the first that did not list it: one unlucky copy in a cache proves nothing, nor does it that
-    nobody is listed.
+    the first that did not list it. One unlucky copy in a cache proves nothing, nor does an answer
+    that lists nobody.
     """
     answer = books.answer
     return (
@@ -76,7 +76,7 @@ def is_gone(books: Books, entry: Entry) -> bool:
 
 
 def find_reason(books: Books, counts: Counter[Verdict], deadline_hit: bool) -> Reason | None:
-    """Why the broadcast is not complete, or None if it is."""
+    """The reason why the broadcast is not complete, or None if it is."""
     failure = books.failure.error_type if books.failure else None
     if failure and not RESOLUTION_ERRORS[failure].retried:
         return failure

@@ -26,7 +26,7 @@ Message = Done | Ended | StopSignal
 
 
 class World(Protocol):
-    """What the rounds need of the world. Times are seconds of one monotonic clock.
+    """All that the rounds need of the world. Times are seconds of one monotonic clock.
 
     `number` is a broadcast's place in the list, from 0. Nothing but `receive` waits.
     """
@@ -40,10 +40,10 @@ class World(Protocol):
         """Starts this exchange with each endpoint. Ended arrives for each."""
 
     def cut(self, number: int, error_type: CallError) -> None:
-        """Ends the broadcast's calls in flight, which fail so unless their answer has arrived."""
+        """Ends the broadcast's calls in flight, which fail with this type unless answered."""
 
     def receive(self, until: float) -> Sequence[Message]:
-        """What has arrived, in order. Waits for something, but not past `until`."""
+        """The messages that have arrived, in order. Waits for one, but not past `until`."""
 
 
 class LiveWorld:
@@ -66,7 +66,7 @@ class LiveWorld:
 
     def call(self, number: int, exchange: Exchange, endpoints: Sequence[Endpoint]) -> None:
         call = self._callers[exchange].call
-        # The span id needs to be unlikely, not secret: os.urandom is slower.
+        # A span id has to be unique, not secret: os.urandom is slower.
         calls = [call(endpoint, f"{random.getrandbits(64):016x}") for endpoint in endpoints]
         self._pool.start(number, calls)
 

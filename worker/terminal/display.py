@@ -1,4 +1,4 @@
-"""Which display shows a run to a person: a live view, or plain lines where none can be drawn."""
+"""Chooses the display of a run: a live view, or plain lines where none can be drawn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def choose(sink: Sink, descriptor: int, environment: Mapping[str, str]) -> Displ
     if not os.isatty(descriptor) or environment.get("TERM", "") in {"", "dumb", "unknown"}:
         return Lines(sink)
     try:
-        from worker.terminal.screen import Screen  # takes a tenth of a second, and may lack rich
+        from worker.terminal.screen import Screen  # the image does not have rich
     except ImportError:
         return Lines(sink)
     return Screen(sink, descriptor)

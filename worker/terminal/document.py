@@ -16,7 +16,7 @@ Document = dict[str, Any]
 
 TITLE = ("name", "method", "url", "qname")
 PROBLEM = {"error_type", "error_message", "hint"}
-SHOWN_BODY_CHARACTERS = 4000
+SHOWN_BODY_CHARACTERS = 4000  # in text; JSON has the whole body
 
 
 def invalid(errors: Sequence[ConfigError]) -> Document:
@@ -88,7 +88,7 @@ def _shortened(body: str, size: int) -> list[str]:
 
 
 def _note(key: str, said: str, broadcast: Document) -> str:
-    """What a value does not say by itself."""
+    """A remark on a value, or nothing if it needs none."""
     if key == "port" and said == str(DEFAULT_PORTS[broadcast["url"].partition(":")[0].lower()]):
         return " (the scheme's default)"
     if key == "tls.ca_file" and said == "none" and broadcast["tls"]["verified"]:

@@ -12,7 +12,6 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
@@ -22,19 +21,19 @@ from rich.text import Text
 from worker.log.events import Event
 from worker.log.formats import console_line
 from worker.log.sink import Sink
+from worker.log.story import Progress, Story
 from worker.stop import start_thread
-from worker.terminal.console import Progress, View, details, table
+from worker.terminal.console import activity, details, status, table
 
 FRAME_SECONDS = 0.1
 INDENT = "  "
-BAR_CELLS = (10, 40)  # at least, at most
+BAR_CELLS = 20
 WIDE_COLUMNS = 120  # from here on, hints have a column of their own
 NARROW_COLUMNS = 60  # below this, there is no room for a table
 ERASE = "\r\x1b[J"  # from the beginning of the line to the end of the screen
 UP = "\x1b[{}A"
 LEVEL_COLUMNS = slice(13, 20)  # in a console line
 MIN_NAME_COLUMNS = 12
-FINAL_COLUMNS = 30  # for what a broadcast came to, so that finished ones are aligned
 STYLES = {
     "info": "",
     "warning": "yellow",
@@ -57,17 +56,17 @@ class Screen:
         no_color = bool(os.environ.get("NO_COLOR"))  # rich before 14 obeys an empty one, too
         self._console = Console(file=sys.stdout, force_terminal=True, no_color=no_color)
         self._marks: tuple[str, ...] = tuple("#x-" if self._console.options.ascii_only else "━╍─")
-        self._view = View()
-        self._above: Lasting = []  # what stays above the live part, and is not drawn yet
+        self._story = Story()
+        self._above: Lasting = []  # to be drawn above the live part, to stay
         self._drawn: object = None  # the live part on the terminal, and the terminal's size
-        self._changing = threading.Lock()  # held while the view or what is above changes
+        self._changing = threading.Lock()  # held while the story or `_above` changes
         self._over = threading.Event()
         self._thread = start_thread(self._draw_until_over)
 
     def show(self, event: Event, passes: bool) -> None:
         """Takes in the event. Returns at once, except for `run.finished`, which is drawn first."""
         with self._changing:
-            self._view.observe(event, time.monotonic())
+            self._story.observe(event, time.monotonic())
             self._above += self._lasting(event, passes)
         if event["event"] == "run.finished":
             self._over.set()
@@ -81,7 +80,7 @@ class Screen:
     # --- what stays above the live part ---------------------------------------------------------
 
     def _lasting(self, event: Event, passes: bool) -> Lasting:
-        """What stays of an event. The live part tells the others."""
+        """The lines of an event that stay above the live part; none if that shows the event."""
         name, level = event["event"], event["level"]
         if name == "broadcast.finished":
             return [self._final_line(event)]
@@ -96,17 +95,16 @@ class Screen:
         return [line, *(Text(line) for line in details(event))]
 
     def _final_line(self, event: Event) -> Text:
-        progress, outcome = self._view.broadcasts[event["broadcast"]], event["outcome"]
-        text = f"{outcome}, {progress.acknowledged} of {progress.seen}"
-        texts = [f"{text}  {event['duration_seconds']:.1f} s".ljust(FINAL_COLUMNS), text]
-        (line,) = self._bar_lines([progress], [texts], self._size().columns - 1)
-        line.rstrip()
+        progress, outcome = self._story.broadcasts[event["broadcast"]], event["outcome"]
+        counts = f"{outcome}, {progress.acknowledged} of {progress.seen}"
+        text = f"{counts}  {event['duration_seconds']:.1f} s"
+        line = self._line(progress, text, self._size().columns)
         line.highlight_words([outcome], STYLES[outcome])
         return line
 
     def _table(self) -> Lasting:
         width = self._size().columns
-        grid = table(self._view, stacked=width < WIDE_COLUMNS)
+        grid = table(self._story, stacked=width < WIDE_COLUMNS)
         if not grid:
             return []
         heading, *lines = grid
@@ -130,48 +128,37 @@ class Screen:
     # --- the live part --------------------------------------------------------------------------
 
     def _live_lines(self, width: int, most: int) -> list[Text]:
-        """A line for each running broadcast. Those that do not fit are counted."""
-        running, now = self._view.running, time.monotonic()
-        alone = len(running) == 1
+        """A line for each running broadcast, two if there is only one. The others are counted."""
+        running, now = self._story.running, time.monotonic()
         shown = running if len(running) <= most else running[: max(most - 1, 1)]
-        spellings = [progress.spellings(now, alone) for progress in shown]
-        lines = self._bar_lines(shown, spellings, width) if shown else []
-        if alone:
-            lines.append(Text(INDENT + running[0].activity(now), "dim"))
+        doing = [activity(progress, now) for progress in shown]
+        texts = [status(progress, now) for progress in shown]
+        if len(running) > 1:
+            texts = [f"{text}  {what}" for text, what in zip(texts, doing, strict=True)]
+        lines = [self._line(*each, width) for each in zip(shown, texts, strict=True)]
+        if len(running) == 1:
+            lines.append(Text(INDENT + doing[0], "dim"))
         if len(shown) < len(running):
             lines.append(Text(f"{INDENT}and {len(running) - len(shown)} more", "dim"))
         return lines[:most]
 
-    def _bar_lines(
-        self, shown: Sequence[Progress], spellings: Sequence[Sequence[str]], width: int
-    ) -> list[Text]:
-        """Names, bars, and the longest spellings that leave room for bars; else no bars."""
-        least, most = BAR_CELLS
-        names = [Text(INDENT + progress.name, "bold") for progress in shown]
-        # Also for the names above the live part, so that all bars begin in one column.
-        longest = max(len(INDENT + name) for name in self._view.broadcasts)
+    def _line(self, progress: Progress, text: str, width: int) -> Text:
+        """Name, bar and text. Names are padded, so that all bars begin in one column."""
+        longest = max(len(INDENT + name) for name in self._story.broadcasts)
+        name = Text(INDENT + progress.name, "bold")
         room = min(longest, max(width // 3, MIN_NAME_COLUMNS))
-        for name in names:
-            name.truncate(room, overflow="ellipsis", pad=True)
-        for texts in zip(*spellings, strict=True):
-            cells = width - room - max(map(len, texts)) - 2
-            if cells >= least:
-                break
-        bars = [self._bar(each, min(cells, most) if cells >= least else 0) for each in shown]
-        return [
-            Text(" ").join(filter(None, (name, bar, Text(text))))
-            for name, bar, text in zip(names, bars, texts, strict=True)
-        ]
+        name.truncate(room, overflow="ellipsis", pad=True)
+        bar = self._bar(progress) if width >= NARROW_COLUMNS else None
+        return Text(" ").join(filter(None, (name, bar, Text(text))))
 
-    def _bar(self, progress: Progress, cells: int) -> Text:
+    def _bar(self, progress: Progress) -> Text:
         """Its parts differ in their marks as well, since colour may be off."""
         seen = progress.seen or 1
-        done = cells * progress.acknowledged // seen
-        bad = min(math.ceil(cells * progress.failed / seen), cells - done)
+        done = BAR_CELLS * progress.acknowledged // seen
+        bad = min(math.ceil(BAR_CELLS * progress.failed / seen), BAR_CELLS - done)
         good, failed, waiting = self._marks
-        return Text.assemble(
-            (good * done, "green"), (failed * bad, "red"), (waiting * (cells - done - bad), "dim")
-        )
+        rest = waiting * (BAR_CELLS - done - bad)
+        return Text.assemble((good * done, "green"), (failed * bad, "red"), (rest, "dim"))
 
     # --- drawing --------------------------------------------------------------------------------
 

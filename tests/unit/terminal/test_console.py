@@ -10,13 +10,15 @@ import pytest
 from worker.log.masking import Masker
 from worker.log.setup import configure
 from worker.log.sink import Sink
+from worker.log.story import Progress, Story
 from worker.stop import Stop
 from worker.terminal.console import (
     Lines,
-    Progress,
-    View,
+    activity,
     details,
+    failures,
     plain_table,
+    status,
     table,
 )
 
@@ -33,114 +35,106 @@ FINISHED: Fields = {
 }
 
 
-def observe(view: View, name: str, now: float = 0.0, **fields: Any) -> None:
+def observe(story: Story, name: str, now: float = 0.0, **fields: Any) -> None:
     """An event of the broadcast `clear`, or of the one that is named."""
     whole_run = name in {"shutdown.requested", "config.invalid"} or name.startswith("run.")
-    view.observe({"event": name, **({} if whole_run else {"broadcast": "clear"}), **fields}, now)
+    story.observe({"event": name, **({} if whole_run else {"broadcast": "clear"}), **fields}, now)
 
 
 @pytest.fixture
-def view() -> View:
+def story() -> Story:
     """A broadcast that began at 0, of two endpoints."""
-    view = View()
-    observe(view, "run.started", version="1", broadcasts=1)
-    observe(view, "broadcast.started", deadline_seconds=300.0)
-    observe(view, "endpoints.resolved", round=1, newcomers=2)
-    return view
+    story = Story()
+    observe(story, "run.started", version="1", broadcasts=1)
+    observe(story, "broadcast.started", deadline_seconds=300.0)
+    observe(story, "endpoints.resolved", round=1, newcomers=2)
+    return story
 
 
-def progress(view: View) -> Progress:
-    (running,) = view.running
+def said_of(progress: Progress, now: float) -> str:
+    return f"{status(progress, now)}  {activity(progress, now)}"
+
+
+def progress(story: Story) -> Progress:
+    (running,) = story.running
     return running
 
 
-def rows(view: View) -> list[tuple[Any, ...]]:
+def rows(story: Story) -> list[tuple[Any, ...]]:
     """What the table has to say of each broadcast."""
     return [
-        (each.name, each.outcome, f"{each.acknowledged} of {each.seen}", each.failures, each.hint)
-        for each in view.broadcasts.values()
+        (each.name, each.outcome, f"{each.acknowledged} of {each.seen}", failures(each), each.hint)
+        for each in story.broadcasts.values()
     ]
 
 
 def test_before_a_broadcast_begins_there_is_nothing_to_watch() -> None:
-    view = View()
-    observe(view, "shutdown.requested", signal="SIGTERM")
-    observe(view, "config.invalid", error_message="no")
-    observe(view, "run.finished")
-    assert view.broadcasts == {}
+    story = Story()
+    observe(story, "shutdown.requested", signal="SIGTERM")
+    observe(story, "config.invalid", error_message="no")
+    observe(story, "run.finished")
+    assert story.broadcasts == {}
 
 
 def test_before_the_first_answer_it_asks() -> None:
-    view = View()
-    observe(view, "broadcast.started", 10.0, deadline_seconds=3600.0)
-    assert progress(view).spellings(10.0) == [
-        "0 acknowledged, 0 failed, 0 waiting of 0  round 0  deadline in 1:00:00",
-        "0 of 0, 0 failed, 0 waiting  round 0  deadline in 1:00:00",
-        "0 of 0, 0 failed  deadline in 1:00:00",
-        "0 of 0, 0 failed",
-        "0 of 0",
-    ]
-    assert progress(view).activity(10.0) == "asking for endpoints"
+    story = Story()
+    observe(story, "broadcast.started", 10.0, deadline_seconds=3600.0)
+    said = "0 of 0, 0 failed  deadline in 1:00:00  asking for endpoints"
+    assert said_of(progress(story), 10.0) == said
 
 
-def test_results_are_counted_and_who_is_called_again_is_waited_for(view: View) -> None:
-    observe(view, "call.succeeded", endpoint=POD)
+def test_results_are_counted_and_who_is_called_again_is_waited_for(story: Story) -> None:
+    observe(story, "call.succeeded", endpoint=POD)
     again: Fields = {"endpoint": OTHER, "error_type": "timeout", "retry_in_seconds": 2.0}
-    observe(view, "call.failed", 10.0, **again)
-    assert progress(view).spellings(10.0)[0] == (
-        "1 acknowledged, 0 failed, 1 waiting of 2  round 1  deadline in 4:50"
-    )
-    assert progress(view).activity(10.0) == "calling; failed calls are repeated in 2 s"
-    assert progress(view).activity(12.0) == "calling"
-    observe(view, "endpoints.resolved", 12.0, round=2, newcomers=1)
-    observe(view, "call.failed", 12.0, endpoint=OTHER, error_type="timeout")
-    assert (
-        progress(view).spellings(12.0)[1]
-        == "1 of 3, 1 failed, 1 waiting  round 2  deadline in 4:48"
-    )
+    observe(story, "call.failed", 10.0, **again)
+    said = "1 of 2, 0 failed  deadline in 4:50  calling; failed calls are repeated in 2 s"
+    assert said_of(progress(story), 10.0) == said
+    assert said_of(progress(story), 12.0) == "1 of 2, 0 failed  deadline in 4:48  calling"
+    observe(story, "endpoints.resolved", 12.0, round=2, newcomers=1)
+    observe(story, "call.failed", 12.0, endpoint=OTHER, error_type="timeout")
+    assert said_of(progress(story), 12.0) == "1 of 3, 1 failed  deadline in 4:48  calling"
 
 
-def test_a_wait_counts_down_and_so_does_the_deadline_not_past_zero(view: View) -> None:
-    observe(view, "resolution.waiting", 295.0, reason="cached_answer", wait_seconds=5.0)
-    assert progress(view).activity(296.5) == "waiting for a newer answer, 4 s"
-    assert progress(view).activity(300.0) == "waiting for a newer answer"
-    assert progress(view).spellings(301.0)[2] == "0 of 2, 0 failed  deadline in 0:00"
+def test_a_wait_counts_down_and_so_does_the_deadline_not_past_zero(story: Story) -> None:
+    observe(story, "resolution.waiting", 295.0, reason="cached_answer", wait_seconds=5.0)
+    assert activity(progress(story), 296.5) == "waiting for a newer answer, 4 s"
+    assert activity(progress(story), 300.0) == "waiting for a newer answer"
+    said = "0 of 2, 0 failed  deadline in 0:00  waiting for a newer answer"
+    assert said_of(progress(story), 301.0) == said
 
 
-def test_after_a_failed_question_it_asks_again(view: View) -> None:
-    observe(view, "resolution.failed", round=2, error_type="dns_refused", error_message="no")
-    assert progress(view).activity(0.0) == "asking again"
-    assert progress(view).round == 2
+def test_after_a_failed_question_it_asks_again(story: Story) -> None:
+    observe(story, "resolution.failed", round=2, error_type="dns_refused", error_message="no")
+    assert activity(progress(story), 0.0) == "asking again"
 
 
-def test_a_stop_signal_is_what_goes_on_from_then_on(view: View) -> None:
-    observe(view, "resolution.waiting", reason="min_pods", wait_seconds=5.0)
-    observe(view, "shutdown.requested", signal="SIGTERM")
+def test_a_stop_signal_is_what_goes_on_from_then_on(story: Story) -> None:
+    observe(story, "resolution.waiting", reason="min_pods", wait_seconds=5.0)
+    observe(story, "shutdown.requested", signal="SIGTERM")
     again: Fields = {"endpoint": OTHER, "error_type": "cancelled", "retry_in_seconds": 2.0}
-    observe(view, "call.failed", **again)
-    assert progress(view).activity(0.0) == "stopping after SIGTERM: calls in flight may end"
-    observe(view, "endpoints.resolved", round=2, newcomers=0)
-    assert progress(view).round == 2
-    assert progress(view).activity(0.0) == "stopping after SIGTERM: calls in flight may end"
+    observe(story, "call.failed", **again)
+    assert activity(progress(story), 0.0) == "stopping after SIGTERM: calls in flight may end"
+    observe(story, "endpoints.resolved", round=2, newcomers=0)
+    assert activity(progress(story), 0.0) == "stopping after SIGTERM: calls in flight may end"
 
 
-def test_a_complete_broadcast_is_a_row_without_failures(view: View) -> None:
-    observe(view, "broadcast.finished", **FINISHED | {"seen": 2, "acknowledged": 2})
-    assert view.running == []
-    assert rows(view) == [("clear", "complete", "2 of 2", [], "")]
+def test_a_complete_broadcast_is_a_row_without_failures(story: Story) -> None:
+    observe(story, "broadcast.finished", **FINISHED | {"seen": 2, "acknowledged": 2})
+    assert story.running == []
+    assert rows(story) == [("clear", "complete", "2 of 2", [], "")]
 
 
-def test_failures_that_are_alike_are_one_line_of_the_row(view: View) -> None:
+def test_failures_that_are_alike_are_one_line_of_the_row(story: Story) -> None:
     for number in range(4):
         endpoint = f"10.0.0.{number}:80"
-        observe(view, "call.failed", endpoint=endpoint, error_type="status", status_code=503)
-        observe(view, "endpoint.failed", endpoint=endpoint, error_type="status")
-    observe(view, "endpoint.failed", endpoint=POD, error_type="deadline")
-    observe(view, "endpoint.gone", endpoint=OTHER, error_type="connect_refused")
-    observe(view, "endpoint.cancelled", endpoint=OTHER)
+        observe(story, "call.failed", endpoint=endpoint, error_type="status", status_code=503)
+        observe(story, "endpoint.failed", endpoint=endpoint, error_type="status")
+    observe(story, "endpoint.failed", endpoint=POD, error_type="deadline")
+    observe(story, "endpoint.gone", endpoint=OTHER, error_type="connect_refused")
+    observe(story, "endpoint.cancelled", endpoint=OTHER)
     partial: Fields = {"outcome": "partial", "seen": 9, "acknowledged": 2, "reason": "deadline"}
-    observe(view, "broadcast.finished", **FINISHED | partial, hint="look there")
-    assert rows(view) == [
+    observe(story, "broadcast.finished", **FINISHED | partial, hint="look there")
+    assert rows(story) == [
         (
             "clear",
             "partial",
@@ -156,61 +150,52 @@ def test_failures_that_are_alike_are_one_line_of_the_row(view: View) -> None:
     ]
 
 
-def test_events_of_broadcasts_that_overlap_are_kept_apart(view: View) -> None:
-    observe(view, "broadcast.started", 10.0, broadcast="reload", deadline_seconds=60.0)
-    observe(view, "endpoints.resolved", broadcast="reload", round=1, newcomers=1)
-    for broadcast, status in (("clear", 503), ("reload", 404)):
-        failed: Fields = {"endpoint": POD, "error_type": "status", "status_code": status}
-        observe(view, "call.failed", broadcast=broadcast, **failed)
-    observe(view, "call.succeeded", endpoint=OTHER)
-    assert [each.spellings(10.0)[1] for each in view.running] == [
-        "1 of 2, 1 failed, 0 waiting  round 1  deadline in 4:50",
-        "0 of 1, 1 failed, 0 waiting  round 1  deadline in 1:00",
+def test_events_of_broadcasts_that_overlap_are_kept_apart(story: Story) -> None:
+    observe(story, "broadcast.started", 10.0, broadcast="reload", deadline_seconds=60.0)
+    observe(story, "endpoints.resolved", broadcast="reload", round=1, newcomers=1)
+    for broadcast, code in (("clear", 503), ("reload", 404)):
+        failed: Fields = {"endpoint": POD, "error_type": "status", "status_code": code}
+        observe(story, "call.failed", broadcast=broadcast, **failed)
+    observe(story, "call.succeeded", endpoint=OTHER)
+    assert [said_of(each, 10.0) for each in story.running] == [
+        "1 of 2, 1 failed  deadline in 4:50  calling",
+        "0 of 1, 1 failed  deadline in 1:00  calling",
     ]
     for broadcast, seen in (("reload", 1), ("clear", 2)):
-        observe(view, "endpoint.failed", broadcast=broadcast, endpoint=POD, error_type="status")
+        observe(story, "endpoint.failed", broadcast=broadcast, endpoint=POD, error_type="status")
         finished = FINISHED | {"outcome": "partial", "seen": seen, "failed": 1}
-        observe(view, "broadcast.finished", broadcast=broadcast, **finished)
+        observe(story, "broadcast.finished", broadcast=broadcast, **finished)
     # In the order in which they began, which is that of the configuration.
-    assert rows(view) == [
+    assert rows(story) == [
         ("clear", "partial", "0 of 2", [f"1 status 503: {POD}"], ""),
         ("reload", "partial", "0 of 1", [f"1 status 404: {POD}"], ""),
     ]
 
 
-def test_beside_others_a_broadcast_says_in_its_line_what_it_is_doing(view: View) -> None:
-    assert progress(view).spellings(0.0, alone=False) == [
-        "0 of 2, 0 failed  deadline in 5:00  calling",
-        "0 of 2, 0 failed  deadline in 5:00",
-        "0 of 2, 0 failed",
-        "0 of 2",
-    ]
-
-
-def test_a_stop_signal_and_the_end_of_the_run_are_for_every_running_broadcast(view: View) -> None:
-    observe(view, "broadcast.started", broadcast="done", deadline_seconds=60.0)
-    observe(view, "broadcast.finished", broadcast="done", **FINISHED)
-    observe(view, "broadcast.started", broadcast="reload", deadline_seconds=60.0)
-    observe(view, "shutdown.requested", signal="SIGTERM")
+def test_a_stop_signal_and_the_end_of_the_run_are_for_every_running_broadcast(story: Story) -> None:
+    observe(story, "broadcast.started", broadcast="done", deadline_seconds=60.0)
+    observe(story, "broadcast.finished", broadcast="done", **FINISHED)
+    observe(story, "broadcast.started", broadcast="reload", deadline_seconds=60.0)
+    observe(story, "shutdown.requested", signal="SIGTERM")
     stopping = "stopping after SIGTERM: calls in flight may end"
-    assert [each.activity(0.0) for each in view.running] == [stopping, stopping]
-    observe(view, "run.crashed", broadcast="never begun")
-    observe(view, "run.finished")
-    assert view.running == []
-    assert [row[:2] for row in rows(view)] == [
+    assert [activity(each, 0.0) for each in story.running] == [stopping, stopping]
+    observe(story, "run.crashed", broadcast="never begun")
+    observe(story, "run.finished")
+    assert story.running == []
+    assert [row[:2] for row in rows(story)] == [
         ("clear", "broken off"),
         ("done", "complete"),
         ("reload", "broken off"),
     ]
 
 
-def test_nothing_in_a_row_steers_a_terminal(view: View) -> None:
-    observe(view, "broadcast.finished", **FINISHED, reason="\x1b[2J", hint="\x1b]0;a\x07")
-    assert table(view)[1][3:] == ([r"\x1b[2J"], [r"\x1b]0;a\x07"])
+def test_nothing_in_a_row_steers_a_terminal(story: Story) -> None:
+    observe(story, "broadcast.finished", **FINISHED, reason="\x1b[2J", hint="\x1b]0;a\x07")
+    assert table(story)[1][3:] == ([r"\x1b[2J"], [r"\x1b]0;a\x07"])
 
 
 @pytest.mark.parametrize(
-    ("reason", "failures"),
+    ("reason", "lines"),
     [
         ("dns_refused", ["dns_refused: 10.0.0.10:53 answered REFUSED"]),
         ("min_pods", ["min_pods"]),
@@ -219,36 +204,36 @@ def test_nothing_in_a_row_steers_a_terminal(view: View) -> None:
     ],
 )
 def test_the_row_says_why_a_broadcast_is_not_complete_or_not_confirmed(
-    reason: str | None, failures: list[str], view: View
+    reason: str | None, lines: list[str], story: Story
 ) -> None:
     message = "10.0.0.10:53 answered REFUSED"
-    observe(view, "resolution.failed", round=1, error_type="dns_refused", error_message=message)
+    observe(story, "resolution.failed", round=1, error_type="dns_refused", error_message=message)
     fields: Fields = FINISHED | {"confirmed": False} | ({"reason": reason} if reason else {})
-    observe(view, "broadcast.finished", **fields)
-    assert view.broadcasts["clear"].failures == failures
+    observe(story, "broadcast.finished", **fields)
+    assert failures(story.broadcasts["clear"]) == lines
 
 
-def test_a_run_that_ends_within_a_broadcast_broke_it_off(view: View) -> None:
-    observe(view, "call.succeeded", endpoint=POD)
-    observe(view, "run.finished")
-    assert rows(view) == [("clear", "broken off", "1 of 2", [], "")]
+def test_a_run_that_ends_within_a_broadcast_broke_it_off(story: Story) -> None:
+    observe(story, "call.succeeded", endpoint=POD)
+    observe(story, "run.finished")
+    assert rows(story) == [("clear", "broken off", "1 of 2", [], "")]
 
 
 @pytest.fixture
-def ended() -> View:
+def ended() -> Story:
     """Of a run of two broadcasts."""
-    view = View()
-    failures = ["1 status 503: a", "1 timeout: b"]
-    view.broadcasts = {
+    story = Story()
+    missed = {"status 503": ["a"], "timeout": ["b"]}
+    story.broadcasts = {
         "clear": Progress("clear", 0.0, seen=2, acknowledged=2, outcome="complete"),
         "reload": Progress(
-            "reload", 0.0, seen=3, acknowledged=1, outcome="partial", failures=failures, hint="try"
+            "reload", 0.0, seen=3, acknowledged=1, outcome="partial", missed=missed, hint="try"
         ),
     }
-    return view
+    return story
 
 
-def test_the_plain_table(ended: View) -> None:
+def test_the_plain_table(ended: Story) -> None:
     assert plain_table(ended) == [
         "",
         "broadcast  outcome   endpoints  failures         hint",
@@ -257,11 +242,11 @@ def test_the_plain_table(ended: View) -> None:
         "                                1 timeout: b",
         "",
     ]
-    assert plain_table(View()) == []
+    assert plain_table(Story()) == []
 
 
 def test_columns_that_are_empty_are_left_out_and_hints_can_stand_below_failures(
-    ended: View,
+    ended: Story,
 ) -> None:
     assert [cells[3:] for cells in table(ended, stacked=True)] == [
         (["failures"],),

@@ -10,7 +10,7 @@ BROADCAST = ip_address("255.255.255.255")
 
 
 def fault_of(address: str) -> str | None:
-    """Why a nameserver cannot be asked at the address, as the C library reads it. None: it can."""
+    """The reason why the C library could ask no nameserver at the address, or None if it could."""
     try:
         # Bytes: of a text, IDNA would take digits of other scripts for an address.
         socket.getaddrinfo(address.encode(), None, flags=socket.AI_NUMERICHOST)

@@ -53,10 +53,10 @@ class Lookup:
         self._pods: set[str] = set()  # addresses that need no proof any more
 
     def ask(self, ends_at: float) -> Answer | ResolutionFailure:
-        """Returns an answer, or why there is none by `ends_at` (monotonic clock).
+        """Returns an answer, or the reason why there is none by `ends_at` (monotonic clock).
 
-        Blocks until then at most. After a failure no other name is tried: what answers to it may
-        be another team's Service.
+        Blocks until then at most. After a failure no other name is tried: it may be that of
+        another team's Service.
         """
         if not self._names:
             why = "no search suffix of resolv.conf makes it a name that is short enough"
@@ -83,7 +83,7 @@ class Lookup:
                 qname, target = text(aliased.qname), text(aliased.aliases[-1])
                 message = f"{qname} is an alias of {target}, of which DNS lists no address"
                 return ResolutionFailure(qname, "dns_servfail", message)
-        # Only if each of the negative answers is newer, are they newer together.
+        # Together, the negative answers are newer only if each of them is.
         return _answer(max(misses, key=self._tells), misses)
 
     def _leads_outside(self, reply: Reply) -> ResolutionFailure | None:
@@ -126,7 +126,7 @@ class Lookup:
         return _answer(reply, [reply], endpoints, capped)
 
     def _tells(self, miss: Reply) -> tuple[int, bool]:
-        """How much it says that this name has no records: that of a Service says most."""
+        """The rank of a name without records: the miss of a Service's name says most."""
         rank = 0
         if self._zone:
             rank = 2 * is_service(miss.qname, self._zone) or int(is_pod(miss.qname, self._zone))
@@ -137,8 +137,7 @@ class Lookup:
     ) -> Answer | ResolutionFailure:
         """The outcome, with a doubt where nothing was found and resolv.conf is not a pod's.
 
-        That a Service has no pods is not to be believed of a nameserver that may not know the
-        cluster.
+        A nameserver that may not know the cluster cannot say that a Service has no pods.
         """
         if isinstance(outcome, Answer) and outcome.endpoints:
             return outcome
@@ -154,7 +153,7 @@ class Lookup:
 def _answer(
     reply: Reply, replies: list[Reply], endpoints: tuple[Endpoint, ...] = (), capped: bool = False
 ) -> Answer:
-    """What `reply` says, for as short or as long as each of the `replies` holds."""
+    """The answer in `reply`, with bounds of its expiry that hold for each of the `replies`."""
     return Answer(
         qname=text(reply.qname),
         endpoints=endpoints,

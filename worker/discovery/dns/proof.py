@@ -23,12 +23,12 @@ Query = Callable[[dns.name.Name, dns.rdatatype.RdataType], Reply]  # raises Faul
 
 
 def is_service(name: dns.name.Name, zone: dns.name.Name) -> bool:
-    """Whether it is of the form service.namespace.svc.ZONE."""
+    """True if it is of the form service.namespace.svc.ZONE."""
     return _has_form(name, zone, labels=3)
 
 
 def is_pod(name: dns.name.Name, zone: dns.name.Name) -> bool:
-    """Whether it is of the form hostname.service.namespace.svc.ZONE."""
+    """True if it is of the form hostname.service.namespace.svc.ZONE."""
     return _has_form(name, zone, labels=4)
 
 
@@ -41,9 +41,9 @@ def _has_form(name: dns.name.Name, zone: dns.name.Name, labels: int) -> bool:
 def doubt(
     reply: Reply, rdtype: dns.rdatatype.RdataType, zone: dns.name.Name, query: Query
 ) -> ResolutionFailure | None:
-    """Why the one address in `reply` is not to be called. None: nothing speaks against it.
+    """The reason not to call the one address in `reply`, or None if nothing speaks against it.
 
-    `rdtype` is the address's. Blocks as long as `query` does, a few times.
+    `rdtype` is the address's. Blocks for at most seven queries, one after another.
     """
     names = (reply.qname, *reply.aliases)
     services = [name for name in names if is_service(name, zone)]
@@ -71,7 +71,7 @@ def doubt(
             return None
         if any(address in findings.ask(name, rdtype) for name in below[:MAX_TARGETS]):
             return None
-    # What CoreDNS calls an endpoint that has no hostname. A wildcard has an answer to every name.
+    # CoreDNS's name for an endpoint that has no hostname. A wildcard has an answer to every name.
     label = address.replace(".", "-").replace(":", "-").encode()
     own, no_pods = (dns.name.Name((name, *service.labels)) for name in (label, NO_PODS_LABEL))
     if address in findings.ask(own, rdtype) and not findings.ask(no_pods, rdtype):
@@ -92,7 +92,7 @@ class _Findings:
         self.texts: list[str] = []
 
     def ask(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> tuple[str, ...]:
-        """The values of the answer; none if there is no answer."""
+        """The values of the answer; empty if there is none."""
         values: tuple[str, ...] = ()
         try:
             reply = self._query(name, rdtype)

@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 from worker.model import Endpoint
 
-MAX_NAMESERVERS = 3  # MAXNS
+MAX_NAMESERVERS = 3  # MAXNS; the next three are limits of resolv.conf(5), too
 MAX_NDOTS = 15
 MAX_TIMEOUT_SECONDS = 30
 MAX_ATTEMPTS = 5
 DNS_PORT = 53
 MAX_NAME_CHARACTERS = 253  # without the final dot (RFC 1035, 3.1)
-MAX_LABEL_CHARACTERS = 63
-MAX_QUOTED_CHARACTERS = 200
+MAX_LABEL_CHARACTERS = 63  # RFC 1035, 3.1
+MAX_QUOTED_CHARACTERS = 200  # of a line, in a warning
 
 
 class Nameserver(NamedTuple):
@@ -32,10 +32,10 @@ class Nameserver(NamedTuple):
 
 
 class ResolvConf(NamedTuple):
-    """What a resolv.conf says. The defaults apply to what it does not mention.
+    """The settings of a resolv.conf, with the defaults of those that it does not have.
 
-    `warnings` are the numbers of the lines of which something was skipped, and what and why.
-    `chosen`: the nameservers are not those of the file, but the user's choice.
+    `warnings`: the number of each line of which a part was skipped, and the line, part and reason.
+    `chosen`: the nameservers are the user's choice, not those of the file.
     """
 
     nameservers: tuple[Nameserver, ...] = (Nameserver("127.0.0.1"),)
@@ -89,7 +89,7 @@ def parse(text: str, fault_of: Callable[[str], str | None]) -> ResolvConf:
 
 
 def _suffixes(values: list[str]) -> tuple[tuple[str, ...], str | None]:
-    """The suffixes of names, and what was said that is none."""
+    """The suffixes that are domain names, and a text about the others, or None."""
     named = [value.strip(".").lower() for value in values]
     valid = tuple(suffix for suffix in named if _is_domain(suffix))
     invalid = [suffix for suffix in named if suffix and suffix not in valid]
@@ -97,7 +97,7 @@ def _suffixes(values: list[str]) -> tuple[tuple[str, ...], str | None]:
 
 
 def _is_domain(suffix: str) -> bool:
-    """Whether names can end with it. Master-file escapes such as \\046 are not read."""
+    """True if names can end with it. Escapes of master files, such as \\046, are refused."""
     plain = suffix.isascii() and suffix.isprintable() and "\\" not in suffix
     return plain and all(0 < len(label) <= MAX_LABEL_CHARACTERS for label in suffix.split("."))
 
@@ -127,13 +127,13 @@ def _with_option(conf: ResolvConf, option: str) -> ResolvConf:
 def candidates(host: str, conf: ResolvConf) -> tuple[str, ...]:
     """Returns the absolute names to try for `host`, in order, each with its trailing dot.
 
-    If the search list contains a suffix `svc.ZONE`, a name is completed only to one below it, and
-    tried as it is only inside ZONE: when a Service has no pods, its name must not become one that
-    belongs to somebody else.
+    If the search list shows the cluster's zone, a name is completed only to one below `svc.ZONE`,
+    and tried as it is only inside ZONE: when a Service has no pods, its name must not become one
+    that belongs to somebody else. Names that are too long for DNS are left out.
     https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/
-    If not, nothing is appended, as no suffix leads to the cluster. Then a name such as web.shop is
-    not tried either: as it is, it is a stranger's. A name without a dot is tried: nobody on the
-    Internet has it, and the DNS of Docker does. What is too long for DNS is left out, too.
+    If it does not, nothing is appended, as no suffix leads to the cluster. Then web.shop is not
+    tried either, since it may be a stranger's on the Internet. A name without a dot is tried:
+    nobody on the Internet has it, and the DNS of Docker may.
     """
     host = host.lower()
     if host.endswith("."):

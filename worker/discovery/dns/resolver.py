@@ -23,7 +23,7 @@ from worker.discovery.dns.resolvconf import Nameserver, ResolvConf
 from worker.words import ResolutionError
 
 EDNS_PAYLOAD_BYTES = 1232  # no fragments on any usual path (DNS flag day 2020)
-# What servers answer that do not know EDNS, or a middlebox in front of them (RFC 6891, 7).
+# The answers of servers that do not know EDNS, or of a middlebox before them (RFC 6891, 7).
 WITHOUT_EDNS = frozenset({dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS})
 # "Stale Answer" and "Stale NXDOMAIN Answer" (RFC 8914, 4.4 and 4.20).
 STALE = frozenset({dns.edns.EDECode.STALE_ANSWER, dns.edns.EDECode.STALE_NXDOMAIN_ANSWER})
@@ -67,7 +67,7 @@ class Reply(NamedTuple):
 
     @property
     def absence(self) -> str:
-        """What it is called that there are no `values`."""
+        """The word for an answer without `values`."""
         return "NODATA" if self.exists else "NXDOMAIN"
 
 
@@ -283,7 +283,7 @@ def _check_negative(
 
 
 def _says_stale(response: dns.message.Message) -> bool:
-    """Whether the response has an Extended DNS Error that says so."""
+    """True if the response has an Extended DNS Error that says that it is stale."""
     return any(
         isinstance(option, dns.edns.EDEOption) and option.code in STALE
         for option in response.options

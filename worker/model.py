@@ -21,7 +21,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}  # RFC 9110, 4.2
 
 # A cache counts whole seconds: two answers closer than this may be one copy (RFC 1035, 3.2.1).
 TTL_ROUNDING_SECONDS = 1.0
-# So long after an answer, the next one is newer where nothing caches.
+# Where nothing caches, an answer is newer than one that came this long before.
 ASK_AGAIN_SECONDS = 1.02
 
 

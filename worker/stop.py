@@ -69,7 +69,7 @@ class Threads:
 
 
 class Stop:
-    """The main thread's mailbox, which stop signals and all results reach.
+    """The main thread's mailbox, which stop signals and all results reach, and its threads.
 
     `requested` is True once a signal has arrived. `Sink.flush` then waits less long.
     """
@@ -77,6 +77,7 @@ class Stop:
     def __init__(self) -> None:
         self.requested = False
         self.mailbox: Mailbox = SimpleQueue()
+        self.threads = Threads(self.mailbox)
 
     def install(self) -> None:
         """Takes SIGTERM and SIGINT over, before any other thread starts.
@@ -108,7 +109,7 @@ class Stop:
 
     def outwait(self, blocking: Callable[[], T]) -> T:
         """The result of a function that may block for ever. Raises as `done` does."""
-        Threads(self.mailbox).start(0, blocking)
+        self.threads.start(0, blocking)
         return self.done().outcome  # type: ignore[no-any-return]
 
 

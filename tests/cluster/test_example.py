@@ -17,8 +17,7 @@ from worker import __version__
 
 @pytest.fixture(scope="module")
 def example(examples: Examples) -> Example:
-    """As it is, but every minute."""
-    return examples("example", schedule="* * * * *")
+    return examples("example")
 
 
 def test_a_job_by_hand_clears_the_cache_of_each_pod(example: Example) -> None:
@@ -100,6 +99,8 @@ def test_the_cronjob_fires_on_its_schedule_and_its_job_completes(example: Exampl
                 return str(job["metadata"]["name"])
         return None
 
+    every_minute = json.dumps({"spec": {"schedule": "* * * * *", "suspend": False}})
+    example.kubectl("patch", "cronjob", "pod-broadcast", "--patch", every_minute)
     job = example.jobs.wait_for("a scheduled job", scheduled)
     finished = example.run(job).finish()
     assert finished.exit_code == 0, finished.stdout

@@ -56,6 +56,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     (folder / "conftest.py").write_text(CONFTEST)
     (folder / name).write_text(TESTS.format(tests=tests))
+    (folder / "pytest.ini").touch()  # no other configuration counts
     return subprocess.run(
         [sys.executable, "-m", "pytest", "--rootdir", str(folder), *arguments, str(folder)],
         cwd=folder,

@@ -18,7 +18,7 @@ from worker.model import Answer, Broadcast, BroadcastReport, ResolutionFailure
 from worker.options import Options
 from worker.report.hints import hint
 from worker.report.outcome import exit_code
-from worker.stop import Stop, Threads
+from worker.stop import Stop
 from worker.terminal.document import Document, masked, to_json, to_text
 from worker.words import Reason
 
@@ -60,9 +60,9 @@ def ask(
 
     The questions are asked side by side.
     """
-    threads, ends_at = Threads(stop.mailbox), time.monotonic() + PLAN_SECONDS
+    ends_at = time.monotonic() + PLAN_SECONDS
     for number, source in enumerate(sources(broadcasts, conf)):
-        threads.start(number, partial(source, ends_at))
+        stop.threads.start(number, partial(source, ends_at))
     answers: dict[int, Answer | ResolutionFailure] = {}
     for number in range(len(broadcasts)):
         while number not in answers:

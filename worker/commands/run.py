@@ -115,7 +115,7 @@ class Run:
         exchanges = [broadcast.exchange for broadcast in loaded.broadcasts]
         contexts = {each: loaded.tls_contexts[each.tls] for each in exchanges if each.url.https}
         callers = {each: Caller(each, self._run_id, contexts.get(each)) for each in exchanges}
-        return LiveWorld(sources(loaded.broadcasts, self._conf), callers, self._stop.mailbox)
+        return LiveWorld(sources(loaded.broadcasts, self._conf), callers, self._stop)
 
     def _report_invalid(self, invalid: ConfigInvalid) -> dict[str, Any]:
         for error in invalid.errors:

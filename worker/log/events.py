@@ -150,7 +150,7 @@ EVENTS: tuple[EventType, ...] = (
                 "boolean",
                 "whether it cannot be a cached copy of an answer that calls were made from",
                 True,
-                when="a call was made from an earlier answer",
+                when="an earlier answer led to calls, or listed nobody to call",
             ),
         ),
         lambda e: (

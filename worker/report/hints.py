@@ -7,7 +7,6 @@ endpoint is in their own log lines. How bad it is, `outcome` says.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from worker.model import Broadcast, BroadcastReport
 from worker.report.facts import Facts, facts_of
@@ -15,21 +14,17 @@ from worker.report.facts import Facts, facts_of
 Condition = Callable[[Facts], object]
 
 
-class Hint(NamedTuple):
-    """One row of the table. `text` is a template; its placeholders are the names of Facts."""
-
-    case: str
-    text: str
-    when: Condition = lambda _: True
-
-
 def hint(broadcast: Broadcast, report: BroadcastReport) -> str | None:
     """The first thing to look at, as a sentence; None if the failures suggest nothing."""
     facts = facts_of(broadcast, report)
-    for row in HINTS:
-        if row.case in facts.cases and row.when(facts):
-            return row.text.format_map(facts._asdict())
+    for (case, holds), template in HINTS.items():
+        if case in facts.cases and holds(facts):
+            return template.format_map(facts._asdict())
     return None
+
+
+def always(_: Facts) -> bool:
+    return True
 
 
 def _says(*words: str) -> Condition:
@@ -50,295 +45,217 @@ CLIENT_CERTIFICATE = _says(
 NOT_TLS = _says("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER", "PACKET_LENGTH")
 
 # The first row counts whose case is there and whose condition holds. The failures of calls stand
-# above the reasons: where all calls failed alike, that says more.
-HINTS: tuple[Hint, ...] = (
+# above the reasons: where all calls failed alike, that says more. The placeholders of a template
+# are the names of Facts.
+HINTS: dict[tuple[str, Condition], str] = {
     # --- complete, but no newer answer confirmed it ---
-    Hint(
-        "unconfirmed",
-        "the run was stopped before a newer answer could confirm the result: run it again",
-        lambda f: f.ending == "stopped",
+    ("unconfirmed", lambda f: f.ending == "stopped"): (
+        "the run was stopped before a newer answer could confirm the result: run it again"
     ),
-    Hint(
-        "unconfirmed",
+    ("unconfirmed", lambda f: f.ending == "deadline" and f.ended_by_run): (
         "the run's deadline passed before a newer answer could confirm the result: "
-        "raise --deadline, or select fewer broadcasts for a run",
-        lambda f: f.ending == "deadline" and f.ended_by_run,
+        "raise --deadline, or select fewer broadcasts for a run"
     ),
-    Hint(
-        "unconfirmed",
+    ("unconfirmed", lambda f: f.ending == "deadline"): (
         "the deadline of {broadcast.deadline_seconds:g} s passed before a newer answer could "
-        "confirm the result: raise deadline",
-        lambda f: f.ending == "deadline",
+        "confirm the result: raise deadline"
     ),
-    Hint(
-        "unconfirmed",
-        "settle is 0s, so nothing was confirmed: set settle to more than a DNS cache's TTL",
-        lambda f: not f.broadcast.settle_seconds,
+    ("unconfirmed", lambda f: not f.broadcast.settle_seconds): (
+        "settle is 0s, so nothing was confirmed: set settle to more than a DNS cache's TTL"
     ),
-    Hint(
-        "unconfirmed",
-        "the last question failed ({resolution_error}): look at the pods of DNS and their logs",
-        lambda f: f.resolution_error,
+    ("unconfirmed", lambda f: f.resolution_error): (
+        "the last question failed ({resolution_error}): look at the pods of DNS and their logs"
     ),
-    Hint(
-        "unconfirmed",
+    ("unconfirmed", lambda f: f.stale): (
         "DNS answered with TTL 0 or said that its answer is stale, which confirms nothing: look at "
-        "what the DNS cache serves when it cannot reach its upstream",
-        lambda f: f.stale,
+        "what the DNS cache serves when it cannot reach its upstream"
     ),
-    Hint(
-        "unconfirmed",
+    ("unconfirmed", always): (
         "DNS gave no newer answer within {broadcast.settle_seconds:g} s: "
-        "set settle to more than the TTL of the DNS cache (40s for the usual 30s)",
+        "set settle to more than the TTL of the DNS cache (40s for the usual 30s)"
     ),
     # --- how the calls failed ---
-    Hint(
-        "connect_refused",
+    ("connect_refused", lambda f: f.acknowledged): (
         "the other pods answered, so these may have crashed: "
-        "find them with kubectl get pods -o wide",
-        lambda f: f.acknowledged,
+        "find them with kubectl get pods -o wide"
     ),
-    Hint(
-        "connect_refused",
+    ("connect_refused", always): (
         "nothing listens on port {exchange.url.port} of the pods: a headless Service maps no "
-        "ports, so set the container's own port in url",
+        "ports, so set the container's own port in url"
     ),
-    Hint(
-        "connect_timeout",
-        "the other pods answered, so the nodes of these may be down: "
-        "kubectl get pods,nodes -o wide",
-        lambda f: f.acknowledged,
+    ("connect_timeout", lambda f: f.acknowledged): (
+        "the other pods answered, so the nodes of these may be down: kubectl get pods,nodes -o wide"
     ),
-    Hint(
-        "connect_timeout",
+    ("connect_timeout", always): (
         "a NetworkPolicy may block the connections: "
-        "allow egress from this pod, and ingress to the others, on port {exchange.url.port}",
+        "allow egress from this pod, and ingress to the others, on port {exchange.url.port}"
     ),
-    Hint(
-        "unreachable",
+    ("unreachable", always): (
         "there is no route to the pods: is this pod in the cluster's network? "
-        "in a cluster with IPv4 and IPv6, set ip_family to the one that this pod has",
+        "in a cluster with IPv4 and IPv6, set ip_family to the one that this pod has"
     ),
-    Hint(
-        "timeout",
+    ("timeout", always): (
         "the pods accept connections but do not answer within {exchange.timeout_seconds:g} s: "
-        "raise timeout, or lower concurrency",
+        "raise timeout, or lower concurrency"
     ),
-    Hint(
-        "connection_reset",
+    ("connection_reset", lambda f: f.exchange.url.https): (
         "port {exchange.url.port} may not speak TLS, or may require a client certificate: "
-        "write http:// in url, or set tls.cert_file",
-        lambda f: f.exchange.url.https,
+        "write http:// in url, or set tls.cert_file"
     ),
-    Hint(
-        "connection_reset",
+    ("connection_reset", always): (
         "port {exchange.url.port} may require TLS, or may not speak HTTP at all: "
-        "write https:// or another port in url",
+        "write https:// or another port in url"
     ),
-    Hint(
-        "tls",
-        "the pods' certificate has expired or is not yet valid: renew it",
-        _says("expired", "not yet valid"),
+    ("tls", _says("expired", "not yet valid")): (
+        "the pods' certificate has expired or is not yet valid: renew it"
     ),
-    Hint(
-        "tls",
-        "the CA of the pods' certificate is not in tls.ca_file: name the file that has it",
-        lambda f: UNKNOWN_CA(f) and f.exchange.tls.ca_file,
+    ("tls", lambda f: UNKNOWN_CA(f) and f.exchange.tls.ca_file): (
+        "the CA of the pods' certificate is not in tls.ca_file: name the file that has it"
     ),
-    Hint(
-        "tls",
-        "the CA of the pods' certificate is not in the system trust store: set tls.ca_file",
-        UNKNOWN_CA,
+    ("tls", UNKNOWN_CA): (
+        "the CA of the pods' certificate is not in the system trust store: set tls.ca_file"
     ),
-    Hint(
-        "tls",
+    ("tls", _says("mismatch", "match")): (
         "the pods' certificate is not valid for {exchange.server_name}: "
-        "set tls.server_name to a name that it is valid for",
-        _says("mismatch", "match"),
+        "set tls.server_name to a name that it is valid for"
     ),
-    Hint(
-        "tls",
-        "the pods do not accept tls.cert_file: use a certificate of a CA that they trust",
-        lambda f: CLIENT_CERTIFICATE(f) and f.exchange.tls.cert_file,
+    ("tls", lambda f: CLIENT_CERTIFICATE(f) and f.exchange.tls.cert_file): (
+        "the pods do not accept tls.cert_file: use a certificate of a CA that they trust"
     ),
-    Hint(
-        "tls",
-        "the pods require a client certificate: set tls.cert_file and tls.key_file",
-        CLIENT_CERTIFICATE,
+    ("tls", CLIENT_CERTIFICATE): (
+        "the pods require a client certificate: set tls.cert_file and tls.key_file"
     ),
-    Hint(
-        "tls",
-        "port {exchange.url.port} does not speak TLS: write http:// or the port of https in url",
-        NOT_TLS,
+    ("tls", NOT_TLS): (
+        "port {exchange.url.port} does not speak TLS: write http:// or the port of https in url"
     ),
-    Hint(
-        "tls",
+    ("tls", always): (
         "no TLS version or cipher in common: see what the pods offer with "
-        "openssl s_client -connect POD:{exchange.url.port}",
+        "openssl s_client -connect POD:{exchange.url.port}"
     ),
-    Hint(
-        "protocol",
+    ("protocol", always): (
         "what answers on port {exchange.url.port} is not HTTP/1.1 (gRPC, TLS, another protocol?): "
-        "set the port of HTTP in url",
+        "set the port of HTTP in url"
     ),
-    Hint(
-        "redirect",
+    ("redirect", lambda f: not f.last.location): (
         "the pods redirect, which leads away from them: "
-        "to accept that, list the status code in expect.status",
-        lambda f: not f.last.location,
+        "to accept that, list the status code in expect.status"
     ),
-    Hint(
+    (
         "redirect",
-        "the pods want https: write https:// and its port in url (Location: {last.location})",
         lambda f: (f.last.location or "").lower().startswith("https:") and not f.exchange.url.https,
-    ),
-    Hint(
-        "redirect",
+    ): ("the pods want https: write https:// and its port in url (Location: {last.location})"),
+    ("redirect", always): (
         "the pods redirect: if the target is on the pods themselves, set url to it "
-        "(Location: {last.location})",
+        "(Location: {last.location})"
     ),
-    Hint(
-        "body_mismatch",
+    ("body_mismatch", always): (
         "the pods answer {last.status_code} without the text of expect.body_contains: "
-        "set log_response: true to see what they say",
+        "set log_response: true to see what they say"
     ),
-    Hint(
-        "local",
+    ("local", always): (
         "the fault is in this pod, not in the others: lower concurrency, or raise this pod's limit "
-        "of open files (ulimit -n)",
+        "of open files (ulimit -n)"
     ),
     # --- which status code the pods answered ---
-    *(
-        Hint(
-            f"status {code}",
-            "the app may check the Host header: set headers.Host to the name that it expects",
+    **{
+        (f"status {code}", always): (
+            "the app may check the Host header: set headers.Host to the name that it expects"
         )
         for code in (400, 421)  # Misdirected Request, RFC 9110, 15.5.20
+    },
+    ("status 401", lambda f: f.has_credentials): (
+        "the pods reject these credentials: compare the Secret with what the app expects"
     ),
-    Hint(
-        "status 401",
-        "the pods reject these credentials: compare the Secret with what the app expects",
-        lambda f: f.has_credentials,
+    ("status 401", always): ("the pods require credentials: set auth"),
+    ("status 403", lambda f: f.has_credentials): (
+        "this account is not allowed to {exchange.method} here: give it that right in the app"
     ),
-    Hint("status 401", "the pods require credentials: set auth"),
-    Hint(
-        "status 403",
-        "this account is not allowed to {exchange.method} here: give it that right in the app",
-        lambda f: f.has_credentials,
+    ("status 403", always): (
+        "the pods forbid the request: set auth, or let their ACL or mesh policy allow this pod"
     ),
-    Hint(
-        "status 403",
-        "the pods forbid the request: set auth, or let their ACL or mesh policy allow this pod",
+    ("status 404", _from_envoy): (
+        "the mesh's proxy answered, not the app: set headers.Host to a name that it routes"
     ),
-    Hint(
-        "status 404",
-        "the mesh's proxy answered, not the app: set headers.Host to a name that it routes",
-        _from_envoy,
+    ("status 404", always): (
+        "the app has nothing at {path}: correct the path in url; is a context path missing?"
     ),
-    Hint(
-        "status 404",
-        "the app has nothing at {path}: correct the path in url; is a context path missing?",
+    ("status 405", lambda f: f.last.allow): (
+        "the method is {exchange.method}, but the pods allow only {last.allow}: set method"
     ),
-    Hint(
-        "status 405",
-        "the method is {exchange.method}, but the pods allow only {last.allow}: set method",
-        lambda f: f.last.allow,
+    ("status 405", always): ("the pods do not allow the method {exchange.method}: set method"),
+    ("status 501", always): ("the pods do not implement the method {exchange.method}: set method"),
+    ("status 413", always): ("the body is longer than the pods accept: send a shorter one"),
+    ("status 415", always): (
+        "the pods do not accept this kind of body: set headers.Content-Type to what they expect"
     ),
-    Hint("status 405", "the pods do not allow the method {exchange.method}: set method"),
-    Hint("status 501", "the pods do not implement the method {exchange.method}: set method"),
-    Hint("status 413", "the body is longer than the pods accept: send a shorter one"),
-    Hint(
-        "status 415",
-        "the pods do not accept this kind of body: set headers.Content-Type to what they expect",
+    ("status 429", always): (
+        "the pods limit how often they are called: raise stagger and backoff.max"
     ),
-    Hint(
-        "status 429",
-        "the pods limit how often they are called: raise stagger and backoff.max",
-    ),
-    Hint(
-        "status 503",
+    ("status 503", _from_envoy): (
         "the mesh's proxy answered, not the app: see kubectl logs POD -c istio-proxy, "
-        "and set headers.Host to a name that it routes",
-        _from_envoy,
+        "and set headers.Host to a name that it routes"
     ),
-    Hint(
-        "status 503",
+    ("status 503", always): (
         "the pods may be starting or overloaded: "
-        "raise attempts and backoff.max, or lower concurrency",
+        "raise attempts and backoff.max, or lower concurrency"
     ),
-    Hint(
-        "status 5xx",
-        "the app fails with {last.status_code}: read the pods' log, or set log_response: true",
+    ("status 5xx", always): (
+        "the app fails with {last.status_code}: read the pods' log, or set log_response: true"
     ),
     # --- why the broadcast is not complete ---
-    Hint(
-        "no_pods",
+    ("no_pods", always): (
         "does the Service's selector match pods, are they ready, is the name right? "
-        "kubectl get endpointslices{in_namespace} -l kubernetes.io/service-name={service}",
+        "kubectl get endpointslices{in_namespace} -l kubernetes.io/service-name={service}"
     ),
-    Hint(
-        "not_headless",
-        "set clusterIP: None in the Service, or use a second Service that has it in url",
+    ("not_headless", always): (
+        "set clusterIP: None in the Service, or use a second Service that has it in url"
     ),
-    Hint(
-        "unproven",
+    ("unproven", always): (
         "has the Service clusterIP: None? if so, let DNS name its pods: CoreDNS does with "
-        "kubernetes ZONE in-addr.arpa ip6.arpa in its Corefile",
+        "kubernetes ZONE in-addr.arpa ip6.arpa in its Corefile"
     ),
-    Hint(
-        "outside_cluster",
+    ("outside_cluster", always): (
         "is there a Service of that name, and is its type not ExternalName? to call a host outside "
-        "the cluster, write its whole name with a dot at its end in url",
+        "the cluster, write its whole name with a dot at its end in url"
     ),
-    Hint(
-        "no_cluster_suffix",
+    ("no_cluster_suffix", always): (
         "this resolv.conf is not a pod's: write SERVICE.NAMESPACE.svc.ZONE in url, set the pod's "
         "dnsPolicy to ClusterFirst (ClusterFirstWithHostNet with hostNetwork), or set "
-        "--resolv-conf",
+        "--resolv-conf"
     ),
-    Hint(
-        "dns_servfail",
+    ("dns_servfail", always): (
         "cluster DNS is broken, not the Service: look at the pods of DNS and their logs, "
-        + KUBE_DNS,
+        + KUBE_DNS
     ),
-    Hint(
-        "dns_refused",
+    ("dns_refused", always): (
         "the nameserver does not serve this pod or this zone: "
-        "check the pod's dnsPolicy and resolv.conf, or set another server with --nameserver",
+        "check the pod's dnsPolicy and resolv.conf, or set another server with --nameserver"
     ),
-    Hint(
-        "dns_timeout",
-        "does a NetworkPolicy allow this pod port 53, UDP and TCP, and is DNS running? " + KUBE_DNS,
+    ("dns_timeout", always): (
+        "does a NetworkPolicy allow this pod port 53, UDP and TCP, and is DNS running? " + KUBE_DNS
     ),
-    Hint(
-        "dns_truncated",
+    ("dns_truncated", always): (
         "one DNS answer holds about 4,000 addresses: "
-        "split the Service by a label into several, with a broadcast for each",
+        "split the Service by a label into several, with a broadcast for each"
     ),
-    Hint(
-        "dns_capped",
+    ("dns_capped", always): (
         "kube-dns lists 1,000 endpoints at most, so that some may be missing: "
-        "split the Service by a label into several, with a broadcast for each",
+        "split the Service by a label into several, with a broadcast for each"
     ),
-    Hint(
-        "min_pods",
+    ("min_pods", always): (
         "{acknowledged} pods acknowledged, and min_pods is {broadcast.min_pods}: "
-        "scale up, raise settle to wait longer for them, or lower min_pods",
+        "scale up, raise settle to wait longer for them, or lower min_pods"
     ),
-    Hint(
-        "deadline",
+    ("deadline", lambda f: f.ended_by_run): (
         "the run's deadline passed{too_early}: "
-        "raise --deadline, or select fewer broadcasts for a run",
-        lambda f: f.ended_by_run,
+        "raise --deadline, or select fewer broadcasts for a run"
     ),
-    Hint(
-        "deadline",
+    ("deadline", always): (
         "the deadline of {broadcast.deadline_seconds:g} s passed{too_early}: "
-        "raise deadline{other_remedies}",
+        "raise deadline{other_remedies}"
     ),
-    Hint(
-        "cancelled",
+    ("cancelled", always): (
         "the run was stopped before it was done: run it again "
-        "(if Kubernetes stopped it, kubectl describe job and pod say why)",
+        "(if Kubernetes stopped it, kubectl describe job and pod say why)"
     ),
-)
+}

@@ -1,4 +1,4 @@
-"""Decides the next step of one broadcast: calls, the next question of DNS, a wait, or the end.
+"""Decides the next step of one broadcast: calls, the next question, a wait, or the end.
 
 Pure: no clock, socket, thread or log. `run` tells it what happened, and at what time, and does
 what `next_step` says. `books` has what is known, and `verdict` makes the report.
@@ -34,7 +34,7 @@ from worker.rounds.steps import (
 )
 from worker.words import CALL_ERRORS, RESOLUTION_ERRORS, Ending, WaitReason
 
-# A question ends by itself at the deadline. So much longer is its result waited for.
+# A question ends by itself at the deadline. Its result may come this much later.
 LATE_ANSWER_SECONDS = 0.5
 
 

@@ -19,7 +19,7 @@ from worker.calls.loop import Ended
 from worker.calls.pool import Pool, pool_size
 from worker.discovery.source import Source
 from worker.model import Endpoint, Exchange
-from worker.stop import Done, Mailbox, StopSignal, Threads
+from worker.stop import Done, Stop, StopSignal
 from worker.words import CallError
 
 Message = Done | Ended | StopSignal
@@ -50,19 +50,19 @@ class LiveWorld:
     """Real sockets in real time. `sources` are by the broadcast's number."""
 
     def __init__(
-        self, sources: Sequence[Source], callers: Mapping[Exchange, Caller], mailbox: Mailbox
+        self, sources: Sequence[Source], callers: Mapping[Exchange, Caller], stop: Stop
     ) -> None:
         self._sources = sources
         self._callers = callers
-        self._mailbox = mailbox
-        self._questions = Threads(mailbox)
-        self._pool = Pool(mailbox.put, pool_size())
+        self._mailbox = stop.mailbox
+        self._threads = stop.threads
+        self._pool = Pool(stop.mailbox.put, pool_size())
 
     def now(self) -> float:
         return time.monotonic()
 
     def ask(self, number: int, ends_at: float) -> None:
-        self._questions.start(number, lambda: self._sources[number](ends_at))
+        self._threads.start(number, lambda: self._sources[number](ends_at))
 
     def call(self, number: int, exchange: Exchange, endpoints: Sequence[Endpoint]) -> None:
         call = self._callers[exchange].call

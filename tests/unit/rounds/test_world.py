@@ -39,7 +39,7 @@ EXCHANGE = Exchange(parsed("http://web:8080/"))
 def live_world(stop: Stop) -> LiveWorld:
     """Two broadcasts to the same pods."""
     callers = {EXCHANGE: Caller(EXCHANGE, "0" * 32, tls_context=None)}
-    return LiveWorld([lambda _: SERVFAIL] * 2, callers, stop.mailbox)
+    return LiveWorld([lambda _: SERVFAIL] * 2, callers, stop)
 
 
 def receive(world: LiveWorld, count: int) -> Sequence[Message]:
@@ -110,7 +110,7 @@ from worker.stop import Stop, StopSignal, start_thread
 stop = Stop()
 stop.install()
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # who is woken takes its waker's place
-world = LiveWorld([], [], stop.mailbox)
+world = LiveWorld([], {}, stop)
 def send():
     for number in range(300):
         begun.get()

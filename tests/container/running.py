@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from docker.errors import APIError
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 from testcontainers.core.wait_strategies import HttpWaitStrategy
@@ -138,7 +139,13 @@ class WebServer:
 
     def pause(self) -> None:
         """Its processes stand still; the kernel goes on accepting connections for them."""
-        self.docker.get_wrapped_container().pause()
+        for attempt in range(10):
+            try:
+                self.docker.get_wrapped_container().pause()
+                return
+            except APIError:  # "unable to freeze": runc gives up while its processes are busy
+                if attempt == 9:
+                    raise
 
     def kill(self) -> None:
         """It stops at once, and leaves DNS."""

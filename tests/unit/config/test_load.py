@@ -91,9 +91,8 @@ def test_a_file_that_sets_every_key(tmp_path: Path) -> None:
         ),
         secrets=frozenset({"t0ken", "file t0ken", "p ss"}),
     )
-    shown = repr(
-        [loaded, *loaded.broadcasts, *(entry.exchange.auth for entry in loaded.broadcasts)]
-    )
+    exchanges = [entry.exchange for entry in loaded.broadcasts]
+    shown = repr([loaded, *loaded.broadcasts, *exchanges, *(each.auth for each in exchanges)])
     assert not any(secret in shown for secret in loaded.secrets)
 
 

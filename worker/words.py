@@ -5,8 +5,10 @@ One table for each set. The types, the rules, the documents and the hints are he
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple, TypeVar
+
+Word = TypeVar("Word", bound=str)
 
 Level = Literal["info", "warning", "error"]
 Outcome = Literal["complete", "partial", "failed"]
@@ -124,7 +126,7 @@ REASONS: dict[str, str] = {
     "deadline": "the deadline passed while an endpoint was still owed a call",
     "cancelled": "a stop signal came first",
 }
-# From the best to the worst.
+# Both from the best to the worst, as `worst` takes them.
 OUTCOMES: dict[str, str] = {
     "complete": "nobody failed, nobody was cancelled, and at least `min_pods` acknowledged",
     "partial": "some acknowledged, but it is not complete",
@@ -143,3 +145,8 @@ WAITS: dict[str, str] = {
     "no_answer": "no endpoint is listed, or there is no answer",
 }
 SIGNALS: dict[str, str] = {"SIGTERM": "Kubernetes sends this", "SIGINT": "Ctrl-C"}
+
+
+def worst(words: Iterable[Word], table: Mapping[str, str]) -> Word:
+    """The one of the words that stands last in the table."""
+    return max(words, key=list(table).index)

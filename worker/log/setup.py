@@ -16,11 +16,10 @@ from worker.log.formats import RENDERERS, LogFormat, json_line
 from worker.log.masking import Masker
 from worker.log.sink import Sink
 from worker.model import Endpoint
-from worker.words import LEVELS, Level
+from worker.words import LEVELS, Level, worst
 
 Log = structlog.typing.FilteringBoundLogger
 
-ORDER = list(LEVELS)
 ALWAYS_WRITTEN = ("run.", "broadcast.finished")
 # The kubelet keeps that much of a termination message.
 # https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
@@ -52,10 +51,10 @@ def configure(
     `run.*` and `broadcast.finished` are written at every level.
     """
 
+    levels = {level for level in LEVELS if worst((level, log_level), LEVELS) == level}
+
     def passes(name: str, event: Event) -> bool:
-        return ORDER.index(name) >= ORDER.index(log_level) or event["event"].startswith(
-            ALWAYS_WRITTEN
-        )
+        return event["event"].startswith(ALWAYS_WRITTEN) or name in levels
 
     def drop(_logger: object, name: str, event: Event) -> Event:
         if not passes(name, event):

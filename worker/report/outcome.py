@@ -6,9 +6,10 @@ What to do about it, `hints` says. docs/exit-codes.md explains each code.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 from worker.model import BroadcastReport, RunReport
-from worker.words import LEVELS, OUTCOMES, Level, Outcome, Reason
+from worker.words import LEVELS, OUTCOMES, Level, Outcome, Reason, Verdict, worst
 
 EXIT_CODES: dict[Outcome, int] = {"complete": 0, "partial": 3, "failed": 4}
 EXIT_BUG = 1
@@ -31,7 +32,7 @@ def exit_code(outcome: Outcome) -> int:
 
 def run_outcome(broadcasts: Sequence[BroadcastReport]) -> Outcome:
     """The worst outcome of the broadcasts, of which there is at least one."""
-    return max((report.outcome for report in broadcasts), key=list(OUTCOMES).index)
+    return worst((report.outcome for report in broadcasts), OUTCOMES)
 
 
 def run_exit_code(run: RunReport) -> int:
@@ -50,23 +51,20 @@ def level(report: BroadcastReport) -> Level:
 
 def run_level(run: RunReport) -> Level:
     """The level of `run.finished`: the highest of the broadcasts."""
-    return max((level(report) for report in run.broadcasts), key=list(LEVELS).index)
+    return worst((level(report) for report in run.broadcasts), LEVELS)
 
 
 def summary(run: RunReport) -> dict[str, str | int | float]:
     """The fields of `run.finished`."""
-    outcomes = [report.outcome for report in run.broadcasts]
+    reports = run.broadcasts
+    outcomes = [report.outcome for report in reports]
+    verdicts = get_args(Verdict)
     return {
-        "outcome": run_outcome(run.broadcasts),
+        "outcome": run_outcome(reports),
         "exit_code": run_exit_code(run),
-        "broadcasts_complete": outcomes.count("complete"),
-        "broadcasts_partial": outcomes.count("partial"),
-        "broadcasts_failed": outcomes.count("failed"),
-        "seen": sum(len(report.endpoints) for report in run.broadcasts),
-        "acknowledged": sum(report.count_of("acknowledged") for report in run.broadcasts),
-        "failed": sum(report.count_of("failed") for report in run.broadcasts),
-        "gone": sum(report.count_of("gone") for report in run.broadcasts),
-        "cancelled": sum(report.count_of("cancelled") for report in run.broadcasts),
+        **{f"broadcasts_{outcome}": outcomes.count(outcome) for outcome in OUTCOMES},
+        "seen": sum(len(report.endpoints) for report in reports),
+        **{verdict: sum(report.count_of(verdict) for report in reports) for verdict in verdicts},
         "duration_seconds": run.duration_seconds,
     }
 

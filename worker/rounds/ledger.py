@@ -32,7 +32,7 @@ from worker.rounds.steps import (
     Step,
     Wait,
 )
-from worker.words import CALL_ERRORS, RESOLUTION_ERRORS, Ending, WaitReason
+from worker.words import RESOLUTION_ERRORS, Ending, WaitReason
 
 # A question ends by itself at the deadline. Its result may come this much later.
 LATE_ANSWER_SECONDS = 0.5
@@ -321,10 +321,9 @@ class Ledger:
         books.in_flight -= 1
         books.last_call_ended_at = now
         before = books.entries[result.endpoint]
-        shows = CALL_ERRORS[result.error_type].shows if result.error_type else "acknowledged"
         entry = before._replace(
             attempts=before.attempts + 1,
-            reached=before.reached or shows != "no_connection",
+            reached=before.reached or rules.was_connected(result),
             last=result._replace(response_body=None) if result.response_body else result,
         )
         seconds = None

@@ -22,6 +22,11 @@ def is_retried(result: CallResult) -> bool:
     return result.error_type is not None and CALL_ERRORS[result.error_type].retried
 
 
+def was_connected(result: CallResult) -> bool:
+    """True if the pod accepted the connection, as far as the result shows."""
+    return result.error_type is None or CALL_ERRORS[result.error_type].shows != "no_connection"
+
+
 def backoff_seconds(broadcast: Broadcast, attempts: int, retry_after: float | None) -> float:
     """The wait after so many failed calls; a Retry-After raises it, up to the maximum."""
     doubled = broadcast.backoff_initial_seconds * 2.0 ** min(attempts - 1, 60)

@@ -131,13 +131,13 @@ class Screen:
         """A line for each running broadcast, two if there is only one. The others are counted."""
         running, now = self._story.running, time.monotonic()
         shown = running if len(running) <= most else running[: max(most - 1, 1)]
-        doing = [activity(progress, now) for progress in shown]
-        texts = [status(progress, now) for progress in shown]
-        if len(running) > 1:
-            texts = [f"{text}  {what}" for text, what in zip(texts, doing, strict=True)]
-        lines = [self._line(*each, width) for each in zip(shown, texts, strict=True)]
-        if len(running) == 1:
-            lines.append(Text(INDENT + doing[0], "dim"))
+        lines = []
+        for each in shown:
+            counts, doing = status(each, now), activity(each, now)
+            if len(running) > 1:
+                lines.append(self._line(each, f"{counts}  {doing}", width))
+            else:
+                lines += [self._line(each, counts, width), Text(INDENT + doing, "dim")]
         if len(shown) < len(running):
             lines.append(Text(f"{INDENT}and {len(running) - len(shown)} more", "dim"))
         return lines[:most]

@@ -29,6 +29,7 @@ class Watched:
 
     def __init__(self, columns: int = 100, lines: int = 30) -> None:
         self.raw = b""
+        self._fed = 0  # so much of it is on the screen
         self._screen = pyte.HistoryScreen(columns or 80, lines or 24, history=SCROLLBACK_LINES)
         self._stream = pyte.ByteStream(self._screen)
         self._changed = threading.Condition()
@@ -57,7 +58,6 @@ class Watched:
                 return
             with self._changed:
                 self.raw += data
-                self._stream.feed(data)
                 self._changed.notify_all()
 
     def _set_size(self, columns: int, lines: int) -> None:
@@ -65,8 +65,15 @@ class Watched:
 
     def resize(self, columns: int, lines: int) -> None:
         with self._changed:
+            self._catch_up()
             self._screen.resize(lines, columns)
             self._set_size(columns, lines)
+
+    def _catch_up(self) -> None:
+        """Puts what has been read on the screen, so slowly that no program is to wait for it."""
+        with self._changed:
+            data, self._fed = self.raw[self._fed :], len(self.raw)
+            self._stream.feed(data)
 
     def type(self, keys: bytes) -> None:
         os.write(self._master, keys)
@@ -82,6 +89,7 @@ class Watched:
     @property
     def shown(self) -> list[str]:
         """All lines up to the last that is not blank, with those that scrolled off the screen."""
+        self._catch_up()
         scrolled = [
             "".join(line[column].data for column in range(self._screen.columns)).rstrip()
             for line in self._screen.history.top
@@ -93,6 +101,7 @@ class Watched:
 
     @property
     def cursor_hidden(self) -> bool:
+        self._catch_up()
         return bool(self._screen.cursor.hidden)
 
     def wait_for(self, what: str, predicate: Callable[[list[str]], bool]) -> list[str]:

@@ -215,5 +215,6 @@ def check_retries(world: SimulatedWorld, number: int, finished_at: float) -> Non
                 1.02, max(entry.backoff_initial_seconds, 10 * (last.arrived_at - last.asked_at))
             )
             asked_at = next((a.asked_at for a in answers if a.asked_at >= due_at), finished_at)
-            latest = max(due_at, last.asked_at + gap, last.arrived_at)
+            shared_at = due_at + 0.05 * entry.backoff_initial_seconds
+            latest = max(shared_at, last.asked_at + gap, last.arrived_at)
             assert asked_at <= latest + EPSILON, "nobody asked about who was due"

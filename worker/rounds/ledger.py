@@ -156,7 +156,8 @@ class Ledger:
         if now >= self.books.deadline_at:
             return math.inf
         pause = rules.pause_seconds(self._failures) if self._failures else self._gap()
-        due_at = max(self._due_at, (self._over_at if self._failures else self._asked_at) + pause)
+        shared_at = self._due_at + rules.sharing_seconds(self._broadcast)
+        due_at = max(shared_at, (self._over_at if self._failures else self._asked_at) + pause)
         at = min(self._quiet_at, due_at)
         if busy or not self.books.questions:
             return at

@@ -9,6 +9,7 @@ from worker.words import CALL_ERRORS
 ASK_AGAIN_MAX_SECONDS = 5.0
 # A question about 4,000 pods takes 100 ms of work; once a second, that is a tenth of the time.
 QUESTIONS_SHARE = 0.1
+SHARING = 0.05  # of `backoff.initial`: so much later than its own time may a call be repeated
 # A broadcast without an answer keeps the next one from beginning for so long.
 HOLDS_UP_SECONDS = 1.0
 RETRIED_STATUS_CODES = frozenset({408, 425, 429})  # the 4xx that may go away with time
@@ -31,6 +32,14 @@ def backoff_seconds(broadcast: Broadcast, attempts: int, retry_after: float | No
     """The wait after so many failed calls; a Retry-After raises it, up to the maximum."""
     doubled = broadcast.backoff_initial_seconds * 2.0 ** min(attempts - 1, 60)
     return min(max(doubled, retry_after or 0.0), broadcast.backoff_max_seconds)
+
+
+def sharing_seconds(broadcast: Broadcast) -> float:
+    """The time that a question waits for those who are due soon after the first one.
+
+    Pods that failed together are due together, but for the milliseconds between their failures.
+    """
+    return SHARING * broadcast.backoff_initial_seconds
 
 
 def gap_seconds(broadcast: Broadcast, took_seconds: float) -> float:

@@ -27,9 +27,9 @@ def pod(number: int) -> Endpoint:
 def answer(at: float, *pods: int, ttl: int = 5) -> Answer:
     """An answer that arrived at once."""
     endpoints = tuple(pod(number) for number in pods)
-    rcode: Any = "NOERROR" if pods else "NXDOMAIN"
     ends_at = at + ttl
     name = "web.shop.svc.cluster.local"
+    rcode: Any = "NOERROR" if pods else "NXDOMAIN"
     return Answer(name, endpoints, ttl, ends_at, ends_at, rcode, stale=ttl == 0)
 
 
@@ -196,13 +196,25 @@ def test_a_failure_is_called_again_after_the_backoff_and_a_new_answer() -> None:
     start(book, 0, 1, 2)
     assert book.record_call(result(1), 0) == Booked(1, 1, None)
     assert book.record_call(result(2, "status", status_code=503), 0) == Booked(1, 1, 1.0)
-    assert waiting(book, 0.5) == (0.5, "backoff")
-    assert step(book, 1.0) == ASK
-    tell(book, answer(1.0, 1, 2), 1.0)
-    call(book, 1.0, result(2))
+    assert waiting(book, 0.5) == (0.52, "backoff")
+    assert step(book, 1.02) == ASK
+    tell(book, answer(1.02, 1, 2), 1.02)
+    call(book, 1.02, result(2))
     tell(book, answer(2.1, 1, 2), 2.1)
     assert step(book, 2.1) == Finish("confirmed")
     assert book.report(2.1).outcome == "complete"
+
+
+def test_who_failed_just_after_another_shares_its_question() -> None:
+    """Else, with the gap that questions keep, it would be called 0.2 s later than the other."""
+    book = ledger(backoff_initial_seconds=0.2)
+    tell(book, answer(0, 1, 2), 0)
+    start(book, 0, 1, 2)
+    for now, number in ((0.1, 1), (0.105, 2)):
+        assert book.record_call(result(number, "connect_refused"), now) == Booked(1, 1, 0.2)
+    assert waiting(book, 0.105) == (0.205, "backoff")
+    tell(book, answer(0.31, 1, 2), 0.31)
+    assert step(book, 0.31) == Call(book.books.broadcast.exchange, (pod(1), pod(2)))
 
 
 def test_attempts_are_counted_and_then_it_has_failed() -> None:
@@ -210,7 +222,7 @@ def test_attempts_are_counted_and_then_it_has_failed() -> None:
     tell(book, answer(0, 1), 0)
     start(book, 0, 1)
     assert book.record_call(result(1, "timeout"), 0) == Booked(1, 1, 1.0)
-    assert waiting(book, 0) == (1.0, "backoff")
+    assert waiting(book, 0) == (1.02, "backoff")
     tell(book, answer(1, 1), 1)
     start(book, 1, 1)
     assert book.record_call(result(1, "timeout"), 1) == Booked(2, 2, None)
@@ -522,13 +534,13 @@ def test_settle_does_not_run_while_somebody_is_owed_a_call() -> None:
     tell(book, answer(0, 1), 0)
     call(book, 30, result(1, "timeout"))
     assert step(book, 30) == ASK  # there may be newcomers
-    for now, seconds in ((30, 2.04), (32.04, 4.08), (36.12, 3.88)):
+    for now, seconds in ((30, 2.04), (32.04, 4.08), (36.12, 4.38)):
         tell(book, answer(now, 1), now)
         assert waiting(book, now) == (seconds, "backoff")
-    assert step(book, 40) == ASK
-    tell(book, answer(40, 1), 40)
-    call(book, 40, result(1))
-    assert waiting(book, 40) == (1.02, "cached_answer")
+    assert step(book, 40.5) == ASK
+    tell(book, answer(40.5, 1), 40.5)
+    call(book, 40.5, result(1))
+    assert waiting(book, 40.5) == (1.02, "cached_answer")
 
 
 def test_patience_ends_with_one_last_question() -> None:

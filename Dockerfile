@@ -12,10 +12,11 @@ COPY worker /opt/pod-broadcast/lib/worker
 # running the worker once compiles the modules that it imports. Hashes instead of times in the
 # bytecode, and one date for all files, make the layer the same in every build. The metadata and
 # licences of the dependencies stay, for scanners of images.
-RUN rm /opt/pod-broadcast/lib/*.dist-info/RECORD \
+RUN rm -r /opt/pod-broadcast/lib/*.dist-info/RECORD /opt/pod-broadcast/lib/bin \
     && export PYTHONPATH=/opt/pod-broadcast/lib PYTHONPYCACHEPREFIX=/opt/pod-broadcast/bytecode \
     && python -m compileall -q --invalidation-mode unchecked-hash /opt/pod-broadcast/lib \
     && python -m worker schema >schema.json \
+    && python -c 'import worker.discovery.endpointslices' \
     && mkdir /image && mv /opt /image \
     && chmod -R u=rwX,go=rX /image \
     && find /image -exec touch --no-dereference --date=@0 {} +

@@ -154,6 +154,10 @@ def _example(key: Key) -> list[str]:
     required = {"name": "clear-web-caches", "url": "http://web-server-headless:8080/clear-caches"}
     if key.name == "tls":
         required["url"] = "https://web-server-headless:8443/clear-caches"
+    if key.name in {"include_not_ready", "port_name"}:
+        required["discovery"] = "endpointslices"
+    if key.name == "port_name":
+        required["url"] = "http://web-server-headless/clear-caches"
     fields = required | {key.name: key.example}
     lines = [f"  {name}: {value}" for name, value in fields.items()]
     return ["- " + lines[0].lstrip(), *lines[1:]]

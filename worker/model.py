@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from worker.words import CallError, Ending, Outcome, Reason, ResolutionError, Verdict
+from worker.words import CallError, Discovery, Ending, Outcome, Reason, ResolutionError, Verdict
 
 if TYPE_CHECKING:
     import ssl
@@ -26,14 +26,19 @@ ASK_AGAIN_SECONDS = 1.02
 
 
 class Endpoint(NamedTuple):
-    """The place where one pod listens: a numeric IP address and a port. IPv6 text has brackets."""
+    """The place where one pod listens: a numeric IP address and a port. IPv6 text has brackets.
+
+    `uid` is the pod's where the witness knows it: an address may be another pod's later, a uid
+    never is. Port 0: the pod has no port of the name that was wanted.
+    """
 
     address: str
     port: int
+    uid: str = ""
 
     def __str__(self) -> str:
         host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{host}:{self.port}"
+        return f"{host}:{self.port}" if self.port else host
 
     @property
     def socket_address(self) -> tuple[str, int]:
@@ -92,6 +97,20 @@ class Url(NamedTuple):
         default = DEFAULT_PORTS["https" if self.https else "http"]
         return host if self.port == default else f"{host}:{self.port}"
 
+    @property
+    def service(self) -> tuple[str, str]:
+        """The names of the Service and of its namespace, "" where the host does not say.
+
+        https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/: a Service is
+        web, web.shop or web.shop.svc.ZONE, and one of its pods has its own name before that.
+        """
+        labels = self.host.removesuffix(".").split(".")
+        if "svc" in labels[2:]:
+            labels = labels[: labels.index("svc", 2)][-2:]
+        elif len(labels) == 3:
+            labels = labels[1:]
+        return labels[0], labels[1] if len(labels) > 1 else ""
+
 
 class Exchange(NamedTuple):
     """One HTTP request, and what counts as its success. Header values may be secrets."""
@@ -122,6 +141,9 @@ class Broadcast(NamedTuple):
 
     name: str
     exchange: Exchange
+    discovery: Discovery = "dns"
+    include_not_ready: bool = False
+    port_name: str | None = None  # in place of the URL's port
     ip_family: IpFamily = "auto"
     concurrency: int = 16
     stagger_seconds: float = 0.0
@@ -155,16 +177,26 @@ class Config(NamedTuple):
 # --- discovery ----------------------------------------------------------------------------------
 
 
+class Target(NamedTuple):
+    """The pod behind an endpoint, as the Kubernetes API names it; "" where it does not say."""
+
+    pod: str
+    node: str
+    zone: str
+
+
 class Answer(NamedTuple):
-    """One DNS answer. Without endpoints it is NXDOMAIN or NODATA, as `rcode` says.
+    """One answer of a witness. Without endpoints, `absence` is the witness's word for that.
 
-    A cache counts the TTL down in whole seconds. So all that is known of the time of expiry is
-    that it is no earlier than `expires_earliest_at` (query sent + TTL), and no later than
+    DNS: a cache counts the TTL down in whole seconds. So all that is known of the time of expiry
+    is that it is no earlier than `expires_earliest_at` (query sent + TTL), and no later than
     `expires_latest_at` (answer arrived + TTL) plus the second that the cache may have rounded off.
-
     `stale`: a cache may have kept it beyond its time, by its TTL of 0 (RFC 8767) or its Extended
     DNS Error (RFC 8914), so it is no newer than any other answer. `capped`: it lists as many
     endpoints of a name in the cluster as kube-dns lists at most, so there may be more.
+
+    `exact`: the Kubernetes API gave it. It has no TTL, since no cache can have kept it, and knows
+    the pods: whose uid is neither listed nor `not_ready` is no more. `targets` names both.
     """
 
     qname: str
@@ -172,20 +204,25 @@ class Answer(NamedTuple):
     ttl_seconds: int
     expires_earliest_at: float
     expires_latest_at: float
-    rcode: Literal["NOERROR", "NXDOMAIN"] = "NOERROR"
+    absence: str = "NODATA"
     stale: bool = False
     capped: bool = False
+    exact: bool = False
+    not_ready: frozenset[Endpoint] = frozenset()
+    targets: Mapping[Endpoint, Target] = {}
 
     def nobody(self, what: str = "no ready pods, or no such Service") -> ResolutionFailure:
         """This answer, which lists nobody, as a failure. `what` explains it in the message."""
-        records = "NXDOMAIN" if self.rcode == "NXDOMAIN" else "NODATA"
-        return ResolutionFailure(self.qname, "no_pods", f"{records}: {what}")
+        return ResolutionFailure(self.qname, "no_pods", f"{self.absence}: {what}")
 
     def is_newer_than(self, other: Answer) -> bool:
-        """True if it cannot be the cached copy that `other` was, by their times of expiry.
+        """True if it shows a later state than `other`, and is not the cached copy that it was.
 
-        A stale answer is never newer (RFC 8767).
+        An answer of the API is one of after its question. One of DNS is told by its time of
+        expiry, and a stale one is never newer (RFC 8767).
         """
+        if self.exact:
+            return self.expires_earliest_at >= other.expires_latest_at
         later = self.expires_earliest_at > other.expires_latest_at + TTL_ROUNDING_SECONDS
         return later and not self.stale
 
@@ -194,7 +231,7 @@ class Answer(NamedTuple):
 
         Addresses, and that there are none, have TTLs of their own: neither is a copy of the other.
         """
-        if bool(self.endpoints) != bool(other.endpoints):
+        if self.exact or bool(self.endpoints) != bool(other.endpoints):
             return False
         asked_at = self.expires_earliest_at - self.ttl_seconds
         arrived_at = other.expires_latest_at - other.ttl_seconds
@@ -205,6 +242,10 @@ class Answer(NamedTuple):
         """True if a cache may serve copies of it for longer than copies of `other`."""
         return self.expires_latest_at > other.expires_latest_at
 
+    def shows_gone(self, endpoint: Endpoint) -> bool:
+        """True if the pod of this endpoint, which is not listed, is no more."""
+        return self.exact and bool(endpoint.uid) and endpoint not in self.not_ready
+
     @property
     def forgotten_at(self) -> float:
         """The time from which no cache has a copy of it: who asks then gets a newer answer."""
@@ -212,11 +253,12 @@ class Answer(NamedTuple):
 
 
 class ResolutionFailure(NamedTuple):
-    """The reason why there is no answer about `qname`."""
+    """The reason why there is no answer about `qname`, and how long not to ask again."""
 
     qname: str
     error_type: ResolutionError
     error_message: str
+    retry_after_seconds: float = 0.0
 
 
 # --- calls --------------------------------------------------------------------------------------
@@ -247,7 +289,10 @@ class CallResult(NamedTuple):
 
 
 class EndpointReport(NamedTuple):
-    """The report on one endpoint. `listed`: by the last answer. `last`: its last call."""
+    """The report on one endpoint. `listed`: by the last answer. `last`: its last call.
+
+    `target` is its pod, where the witness knows it.
+    """
 
     endpoint: Endpoint
     verdict: Verdict
@@ -255,14 +300,16 @@ class EndpointReport(NamedTuple):
     error_type: CallError | None = None
     listed: bool = True
     last: CallResult | None = None
+    target: Target | None = None
 
 
 class BroadcastReport(NamedTuple):
     """The report on one broadcast. Each endpoint is acknowledged, failed, gone or cancelled.
 
-    `ending` is None if it was not carried out. `resolution_error` is that of the last question,
-    if it failed. `stale`: the last answer may be an old copy. `ended_by_run`: the run's deadline
-    is earlier than its own.
+    `ending` is None if it was not carried out. `failure` is that of the last question, if it
+    failed. `stale`: the last answer may be an old copy. `ended_by_run`: the run's deadline is
+    earlier than its own. `not_ready`: pods that the last answer names, and that were not called,
+    since they are not ready.
     """
 
     name: str
@@ -274,9 +321,10 @@ class BroadcastReport(NamedTuple):
     confirmed: bool
     duration_seconds: float
     ending: Ending | None = None
-    resolution_error: ResolutionError | None = None
+    failure: ResolutionFailure | None = None
     stale: bool = False
     ended_by_run: bool = False
+    not_ready: Mapping[Endpoint, Target] = {}
 
     def count_of(self, verdict: Verdict) -> int:
         return sum(report.verdict == verdict for report in self.endpoints)

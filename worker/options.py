@@ -22,6 +22,7 @@ VARIABLE_PREFIX = "BROADCAST_"
 OF_A_SERVICE = (
     r"(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
+API_SERVER = r"https?://[^\s/?#@]+(/[^\s?#]*)?"
 LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
 DEFAULT_RESOLV_CONF = "/etc/resolv.conf"  # the only one that may be missing
 
@@ -73,6 +74,8 @@ class Options(NamedTuple):
     log_level: Level
     nameservers: tuple[Nameserver, ...]
     resolv_conf: str
+    api_server: str  # "": that of the pod's cluster
+    service_account: str  # "": where Kubernetes mounts it
     termination_log: str
     output: OutputFormat
     sources: Mapping[str, str]
@@ -123,6 +126,16 @@ GROUPS: dict[str, tuple[_Option, ...]] = {
         ),
         _Option(
             *("--resolv-conf", "PATH", DEFAULT_RESOLV_CONF, "nameservers, search list, options")
+        ),
+    ),
+    "EndpointSlices": (
+        _Option(
+            *("--api-server", "URL", "", "the Kubernetes API, as of `kubectl proxy`"),
+            otherwise="that of the pod's cluster",
+        ),
+        _Option(
+            *("--service-account", "DIR", "", "with the files token, ca.crt and namespace"),
+            otherwise="the usual place",
         ),
     ),
     "logging": (
@@ -184,6 +197,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
             _nameserver(sources["--nameserver"], value) for value in values["--nameserver"]
         ),
         resolv_conf=one["--resolv-conf"],
+        api_server=_api_server(sources["--api-server"], one["--api-server"]),
+        service_account=one["--service-account"],
         termination_log=one["--termination-log"],
         output=cast("OutputFormat", one["--output"]),
         sources=sources,
@@ -311,6 +326,12 @@ def _seconds(source: str, text: str) -> float | None:
         return parse_duration(text) if text else None
     except ValueError as error:
         raise UsageError(f"{source}: {error}{hint_for_duration(text)}") from None
+
+
+def _api_server(source: str, text: str) -> str:
+    if text and not re.fullmatch(API_SERVER, text):
+        raise UsageError(f"{source}: expected a URL such as https://10.96.0.1:443, got {text}")
+    return text
 
 
 def _nameserver(source: str, text: str) -> Nameserver:

@@ -10,12 +10,13 @@ from typing import Literal, NamedTuple, TypeVar
 
 Word = TypeVar("Word", bound=str)
 
+Discovery = Literal["dns", "endpointslices"]
 Level = Literal["info", "warning", "error"]
 Outcome = Literal["complete", "partial", "failed"]
 Verdict = Literal["acknowledged", "failed", "gone", "cancelled"]
 Ending = Literal["confirmed", "settle", "deadline", "stopped", "never_resolved"]
 WaitReason = Literal[
-    "question", "calls", "backoff", "cached_answer", "min_pods", "no_answer", "absent"
+    "question", "calls", "backoff", "confirming", "cached_answer", "min_pods", "no_answer", "absent"
 ]
 CallError = Literal[
     "connect_refused",
@@ -30,6 +31,7 @@ CallError = Literal[
     "body_mismatch",
     "deadline",
     "cancelled",
+    "no_port",
     "local",
 ]
 ResolutionError = Literal[
@@ -42,6 +44,9 @@ ResolutionError = Literal[
     "dns_refused",
     "dns_timeout",
     "dns_truncated",
+    "api_forbidden",
+    "api_unreachable",
+    "api_error",
 ]
 Reason = (
     ResolutionError
@@ -91,13 +96,19 @@ CALL_ERRORS: dict[str, Fault] = {
         "the deadline passed while a call was in flight, or before one could start", retried=False
     ),
     "cancelled": Fault("a stop signal cut the call off", retried=False),
+    "no_port": Fault(
+        "its EndpointSlice has no TCP port of the name in `port_name`: it was not called",
+        retried=False,
+    ),
     "local": Fault("the worker's own fault, such as no file descriptor left or no permission"),
 }
 # Where one is not retried, no later answer can help: the configuration has to change.
 RESOLUTION_ERRORS: dict[str, Fault] = {
-    "no_pods": Fault("NXDOMAIN or NODATA: there are no ready pods, or there is no such Service"),
+    "no_pods": Fault("nobody is listed: there are no ready pods, or there is no such Service"),
     "not_headless": Fault(
-        "the Service has a cluster IP, so the request would reach only one pod", retried=False
+        "the Service has a cluster IP, so the request would reach only one pod",
+        retried=False,
+        shows="somebody",
     ),
     "unproven": Fault(
         "there is one address, and DNS does not show whether it is a pod's", shows="somebody"
@@ -116,6 +127,12 @@ RESOLUTION_ERRORS: dict[str, Fault] = {
     "dns_truncated": Fault(
         "the answer was truncated over TCP too: more than about 4,090 A records", shows="somebody"
     ),
+    "api_forbidden": Fault(
+        "the Kubernetes API answered 401 or 403: who asks may not list EndpointSlices",
+        retried=False,
+    ),
+    "api_unreachable": Fault("the Kubernetes API gave no answer in time, or answered 429 or 5xx"),
+    "api_error": Fault("what the Kubernetes API answered is no list of EndpointSlices"),
 }
 REASONS: dict[str, str] = {
     **meanings(RESOLUTION_ERRORS),
@@ -136,6 +153,10 @@ LEVELS: dict[str, str] = {
     "info": "nothing to do",
     "warning": "something to know",
     "error": "something was missed, or is wrong",
+}
+DISCOVERIES: dict[str, str] = {
+    "dns": "the addresses that DNS lists for the Service",
+    "endpointslices": "the pods in the Service's EndpointSlices, by the Kubernetes API",
 }
 # The reasons to wait that the log tells.
 WAITS: dict[str, str] = {

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from tests.loopback.kubernetes_api import KubernetesApi, endpointslice, listing, pod
 from tests.loopback.nameserver import Nameserver, Query
 from tests.loopback.pods import Pods, reply
 from tests.loopback.program import ROOT, SEARCH, Finished, Worker
@@ -33,7 +34,10 @@ CONFIG = """\
   log_response: true
 """
 
+BY_API = CONFIG.replace("//web:", "//web.shop:") + "  discovery: endpointslices\n"
+
 Prepare = Callable[[Nameserver, Pods], None]
+Script = Callable[[KubernetesApi, Pods], None]
 Signal = Callable[[Worker, Pods], None]
 
 
@@ -77,6 +81,7 @@ class Case:
     environment: tuple[tuple[str, str], ...] = ()
     signal: Signal = lambda _worker, _pods: None
     search: tuple[str, ...] = SEARCH
+    script: Script = lambda _api, _pods: None
 
 
 def _one_fails(_nameserver: Nameserver, pods: Pods) -> None:
@@ -114,6 +119,21 @@ def _one_has_died(nameserver: Nameserver, pods: Pods) -> None:
     nameserver.on_query = turn
 
 
+def _pods_of_every_kind(api: KubernetesApi, pods: Pods) -> None:
+    """One fails, one is there, one dies and is gone, and one is not ready."""
+    _one_fails_for_good(api, pods)
+    pods.die(pods.addresses[2])
+    *kept, dead, unready = api.slices[0]["endpoints"]
+    api.script(listing(endpointslice(*kept, dead, unready)))
+    api.slices = [endpointslice(*kept, unready)]
+
+
+def _one_fails_for_good(api: KubernetesApi, pods: Pods) -> None:
+    pods[0].script(reply(503))
+    listed = [pod(address, f"web-{n}") for n, address in enumerate(pods.addresses)]
+    api.slices = [endpointslice(*listed, pod("127.0.0.9", "web-9", ready=False))]
+
+
 def _stop_after_a_call(worker: Worker, pods: Pods) -> None:
     pods.wait_for("a call to the pod that fails", lambda: len(pods[0].requests) > 1)
     worker.process.terminate()
@@ -138,6 +158,15 @@ CASES = {
     "invalid": Case(2, config=CONFIG.replace("  settle", "  setle")),
     "usage": Case(2, arguments=("--frobnicate",)),
     "stopped": Case(143, _one_fails, attempts=500, signal=_stop_after_a_call),
+    "one pod": Case(3, config=BY_API, script=_one_fails_for_good),
+    "by pods": Case(3, config=BY_API, attempts=2, script=_pods_of_every_kind),
+    "stopped by pods": Case(
+        143,
+        config=BY_API,
+        attempts=500,
+        script=_one_fails_for_good,
+        signal=_stop_after_a_call,
+    ),
     "crashed": Case(
         1,
         environment=(
@@ -159,6 +188,8 @@ EVERY_EVENT = (
     "invalid",
     "usage",
     "stopped",
+    "by pods",
+    "stopped by pods",
     "crashed",
 )
 
@@ -175,16 +206,18 @@ def finished(case: Case, log_format: str = "json") -> Finished:
         tempfile.TemporaryDirectory() as folder,
         Nameserver() as nameserver,
         Pods(3) as pods,
+        KubernetesApi() as api,
     ):
         Path(folder, "sitecustomize.py").write_text(CRASH)
         nameserver.set(WEB, *pods.addresses)
         nameserver.set(EDGE, *pods.addresses[1:])
         case.prepare(nameserver, pods)
+        case.script(api, pods)
         environment = ENVIRONMENT | dict(case.environment)
         if "CRASH" in environment:
             environment["PYTHONPATH"] = f"{folder}:{ROOT}"
         config = case.config.format(port=pods.port, settle=case.settle, attempts=case.attempts)
-        arguments = ("--log-format", log_format, *case.arguments)
+        arguments = ("--log-format", log_format, "--api-server", api.url, *case.arguments)
         with Worker(
             Path(folder),
             config,

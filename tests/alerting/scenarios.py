@@ -76,7 +76,7 @@ CORE = [
     ),
     scenario(
         "the same endpoint fails in three runs",
-        "0 partial, 5 partial, 10 partial, 15 complete",
+        "0 one pod, 5 one pod, 10 one pod, 15 complete",
         {6: "Partial RunNotComplete", 11: "Partial RunNotComplete EndpointKeepsFailing", 16: ""},
     ),
     scenario(

@@ -90,7 +90,7 @@ class Service:
         assert self._process.poll() is None, (self.directory / "log").read_text()
         try:
             return requests.get(f"{self.url}{self.ready}", timeout=5).ok
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     @property
@@ -249,6 +249,7 @@ class Webhook:
             return [alert for alert in alerts if alert["labels"]["alertname"] == alertname]
 
         with self._changed:
-            there = self._changed.wait_for(found, HANG_SECONDS)
+            # Loki looks at all rules in turn, which takes it a while on a busy machine.
+            there = self._changed.wait_for(found, 4 * HANG_SECONDS)
             assert there, f"{alertname} {status} in {namespace}: not among {self._alerts}"
             return found()[0]

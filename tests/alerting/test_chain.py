@@ -24,7 +24,7 @@ TIME = r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d \+0000 UTC"
 ENDPOINT = r"127\.\d+\.\d+\.\d+:\d+"
 LAST_RUN = (
     rf"The last run ended at {TIME}: partial \(some_calls_failed\), 2 of 3 endpoints "
-    rf"acknowledged, 1 failed, 0 gone, 0 cancelled\. Failed: {ENDPOINT} status\."
+    rf"acknowledged, 1 failed, 0 gone, 0 cancelled\. Failed: {ENDPOINT} status 503\."
 )
 GOOD_RUN = rf"The last run ended at {TIME}: complete, 3 of 3 endpoints acknowledged, 0 failed, "
 CLEAR = "clear-web-caches"
@@ -54,8 +54,9 @@ WORDS = {
         r"0 failed, 0 gone, 0 cancelled\.",
     ),
     "EndpointKeepsFailing": (
-        rf"Endpoint {ENDPOINT} of broadcast {CLEAR} in namespace NAMESPACE failed in 3 runs",
-        LAST_RUN,
+        rf"Endpoint {ENDPOINT} \(pod web-0\) of broadcast {CLEAR} in namespace NAMESPACE failed in "
+        "3 runs",
+        LAST_RUN.replace("Failed: ", r"Failed: web-0 \(").replace(" status", r"\) status"),
     ),
     "EndpointsOftenGone": (
         rf"More than half of the runs of broadcast {CLEAR} in namespace NAMESPACE had endpoints "
@@ -213,7 +214,7 @@ def test_of_a_run_with_two_broadcasts_those_not_complete_are_named(chain: Chain)
     )
     assert re.fullmatch(
         rf"The last run ended at {TIME}: partial, exit code 3, 4 of 5 endpoints acknowledged, "
-        rf"1 failed, 0 gone, 0 cancelled\. Failed in {CLEAR}: {ENDPOINT} status\.",
+        rf"1 failed, 0 gone, 0 cancelled\. Failed in {CLEAR}: {ENDPOINT} status 503\.",
         told["annotations"]["description"],
     ), told["annotations"]
 

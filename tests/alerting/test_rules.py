@@ -96,6 +96,7 @@ def check_labels(
             assert more.items() <= labels.items()
             endpoint = rest.pop("endpoint", None)
             assert (endpoint is not None) == (name == "EndpointKeepsFailing"), labels
+            assert rest.pop("target_pod", None) in ((None, "web-0") if endpoint else (None,))
             if name == "RunNotComplete":
                 assert rest in ({"cronjob": cronjob}, {}), labels
             elif name == "Crashed":

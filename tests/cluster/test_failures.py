@@ -85,7 +85,7 @@ def test_a_pod_that_answers_500_fails_the_job_once_with_exit_3(example: Example)
     endpoint = f"{broken['status']['podIP']}:{PORT}"
     failed = finished.only("endpoint.failed")
     assert (failed["endpoint"], failed["attempts"]) == (endpoint, 2)
-    assert finished.only("broadcast.finished")["failed_endpoints"] == f"{endpoint} status"
+    assert finished.only("broadcast.finished")["failed_endpoints"] == f"{endpoint} status 500"
     assert (message["outcome"], message["acknowledged"], message["failed"]) == ("partial", 3, 1)
     recorded = example.recorded(message["run_id"])
     assert recorded.pop(endpoint) == 2

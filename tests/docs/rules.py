@@ -59,7 +59,7 @@ YAML_RULES: dict[str, YamlKind] = {
     r"route:\n": "routes",
     r"(#.*\n)*- name: |(#.*\n)*(defaults|broadcasts):": "broadcasts",
     r"apiVersion: kustomize\.config\.k8s\.io/v1beta1\n": "overlay",
-    r"apiVersion: (v1|apps/v1|batch/v1|networking\.k8s\.io/v1)\n": "object",
+    r"apiVersion: (v1|apps/v1|batch/v1|(networking|rbac\.authorization)\.k8s\.io/v1)\n": "object",
 }
 
 

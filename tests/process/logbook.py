@@ -8,7 +8,7 @@ calls and the verdicts, by the contract's rules and not by the program's code.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tests.loopback.program import Entry, Finished, stable
@@ -43,6 +43,15 @@ def resolved(
         left=left,
         ttl_seconds=ttl_seconds,
     )
+
+
+def listed(
+    round_number: int, endpoints: int, newcomers: int = 0, left: int = 0, not_ready: int = 0
+) -> Entry:
+    """As `resolved`, of the Kubernetes API."""
+    entry = resolved(round_number, endpoints, newcomers, left, qname="shop/web")
+    del entry["ttl_seconds"]
+    return entry | {"not_ready": not_ready}
 
 
 def no_answer(
@@ -106,7 +115,7 @@ def missed(endpoint: str, error_type: str, attempts: int, listed: bool = True) -
     )
 
 
-def gone(endpoint: str, error_type: str, attempts: int = 1) -> Entry:
+def gone(endpoint: str, error_type: str | None, attempts: int = 1) -> Entry:
     return _entry(
         "warning", "endpoint.gone", endpoint=endpoint, attempts=attempts, error_type=error_type
     )
@@ -135,16 +144,18 @@ def check_log(
     method: str = "POST",
     concurrency: int = 16,
     deadline_seconds: float = 300.0,
+    not_ready: Sequence[str] | None = None,
 ) -> None:
     """Compares all entries, the exit code and standard error.
 
     How often and how long it was waited is the clock's matter, and so is how often DNS was asked
     meanwhile: waits are checked by their form, and answers that changed nothing by their numbers.
-    Of hints test_hints.py has the sentences.
+    Of hints test_hints.py has the sentences. With `not_ready`, the Kubernetes API was asked, and
+    these are the pods that were not called.
     """
     happened = list(happened)
     started = finished.only("run.started")
-    done = _finished(happened, reason, confirmed)
+    done = _finished(happened, reason, confirmed, not_ready)
     counts = {name: done[name] for name in ("seen", "acknowledged", "failed", "gone", "cancelled")}
     expected = [
         {
@@ -160,6 +171,7 @@ def check_log(
             request_url=request_url,
             method=method,
             concurrency=concurrency,
+            discovery="dns" if not_ready is None else "endpointslices",
             deadline_seconds=deadline_seconds,
         ),
         *happened,
@@ -186,19 +198,23 @@ def check_log(
     assert len({entry["run_id"] for entry in finished.entries}) == 1
 
 
-def _finished(happened: list[Entry], reason: str | None, confirmed: bool) -> Entry:
+def _finished(
+    happened: list[Entry], reason: str | None, confirmed: bool, not_ready: Sequence[str] | None
+) -> Entry:
     """`broadcast.finished`, as sections 6 and 7 of the contract have it."""
     events = [entry["event"] for entry in happened]
     acknowledged, misses = events.count("call.succeeded"), events.count("endpoint.failed")
     dead, cancelled = events.count("endpoint.gone"), events.count("endpoint.cancelled")
     outcome = "complete" if reason is None else "partial" if acknowledged else "failed"
+    codes = {e["endpoint"]: e.get("status_code") for e in happened if e["event"] == "call.failed"}
     listed = [
-        f"{entry['endpoint']} {entry['error_type']}"
+        f"{_named(entry)} {entry['error_type']}"
+        + f" {codes.get(entry['endpoint'])}" * (entry["error_type"] == "status")
         for entry in happened
         if entry["event"] == "endpoint.failed"
     ]
     return _entry(
-        "error" if reason else "warning" if dead or not confirmed else "info",
+        "error" if reason else "warning" if dead or not_ready or not confirmed else "info",
         "broadcast.finished",
         outcome=outcome,
         exit_code={"complete": 0, "partial": 3, "failed": 4}[outcome],
@@ -208,11 +224,18 @@ def _finished(happened: list[Entry], reason: str | None, confirmed: bool) -> Ent
         failed=misses,
         gone=dead,
         cancelled=cancelled,
+        not_ready=None if not_ready is None else len(not_ready),
         rounds=sum(event in {"endpoints.resolved", "resolution.failed"} for event in events),
         calls=events.count("call.succeeded") + events.count("call.failed"),
         confirmed=confirmed,
         failed_endpoints=", ".join(listed[:20] + ["…"] * (len(listed) > 20)) or None,
+        not_ready_endpoints=", ".join(not_ready or ()) or None,
     )
+
+
+def _named(entry: Entry) -> str:
+    pod, endpoint = entry.get("target_pod"), entry["endpoint"]
+    return f"{pod} ({endpoint})" if pod else str(endpoint)
 
 
 def _without_waits(finished: Finished, confirmed: bool) -> list[Entry]:

@@ -56,6 +56,9 @@ def understood(name: str, path: str, auth: str, deadline: str, tags: str) -> str
     return (
         f"{name}: POST http://web:8080/{path}\n"
         "  port: 8080\n"
+        "  discovery: dns\n"
+        "  include_not_ready: false\n"
+        "  port_name: none\n"
         "  ip_family: auto\n"
         "  headers: none\n"
         "  body_bytes: 0\n"
@@ -135,6 +138,9 @@ def test_check_in_json_is_one_document_with_every_key(run: Run, tmp_path: Path) 
                 "method": "PURGE",
                 "url": "https://web.shop:8443/a?b=c",
                 "port": 8443,
+                "discovery": "dns",
+                "include_not_ready": False,
+                "port_name": None,
                 "ip_family": "auto",
                 "headers": ["X-Key", "X-Plain"],
                 "body_bytes": 17,
@@ -407,8 +413,8 @@ PROBLEMS: dict[FaultKind, tuple[str, str]] = {
     "truncate": (
         "dns_truncated: SERVER truncated its answer over TCP as well: the records do not fit in "
         "64 KiB",
-        "one DNS answer holds about 4,000 addresses: split the Service by a label into several, "
-        "with a broadcast for each",
+        "one DNS answer holds about 4,000 addresses: set discovery: endpointslices, or split the "
+        "Service by a label into several, with a broadcast for each",
     ),
 }
 
@@ -455,8 +461,8 @@ def test_plan_of_a_service_that_is_not_there_or_not_headless_is_exit_4(
         "  ! error_type: not_headless\n"
         f"  ! error_message: {name} resolves to one virtual address, 127.0.0.1, which leads to "
         "only one of the pods: the Service needs clusterIP: None\n"
-        "  ! hint: set clusterIP: None in the Service, or use a second Service that has it in url\n"
-        + REQUEST
+        "  ! hint: set clusterIP: None in the Service, or use a second Service that has it in url, "
+        "or set discovery: endpointslices, which reaches the pods of any Service\n" + REQUEST
     )
 
 

@@ -99,6 +99,7 @@ def test_the_whole_log_of_a_run_that_reaches_everybody(run: Run, three_pods: Pod
             "request_url": f"http://web:{three_pods.port}/clear-caches",
             "method": "POST",
             "concurrency": 1,
+            "discovery": "dns",
             "deadline_seconds": 300.0,
         },
         {**resolved, "round": 1, "newcomers": 3},

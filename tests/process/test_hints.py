@@ -189,7 +189,8 @@ def test_one_pod_that_refuses(run: Run, three_pods: Pods) -> None:
     three_pods.die(three_pods.addresses[0])
     assert hint_of(run(config(three_pods.port))) == (
         "the other pods answered, so these may have crashed: "
-        "find them with kubectl get pods -o wide"
+        "find them with kubectl get pods -A -o wide "
+        f"--field-selector status.podIP={three_pods.addresses[0]}"
     )
 
 
@@ -383,7 +384,7 @@ FAULTS: dict[FaultKind, str] = {
         f"does a NetworkPolicy allow this pod port 53, UDP and TCP, and is DNS running? {KUBE_DNS}"
     ),
     "truncate": (
-        "one DNS answer holds about 4,000 addresses: "
+        "one DNS answer holds about 4,000 addresses: set discovery: endpointslices, or "
         "split the Service by a label into several, with a broadcast for each"
     ),
 }
@@ -416,7 +417,8 @@ def test_a_service_that_is_not_headless(run: Run, nameserver: Nameserver) -> Non
     nameserver.set(WEB, "127.0.0.1")
     nameserver.set_ptr("127.0.0.1", WEB)
     assert hint_of(run(config(8080))) == (
-        "set clusterIP: None in the Service, or use a second Service that has it in url"
+        "set clusterIP: None in the Service, or use a second Service that has it in url, "
+        "or set discovery: endpointslices, which reaches the pods of any Service"
     )
 
 
@@ -425,7 +427,7 @@ def test_one_address_that_is_not_shown_to_be_a_pods(run: Run, nameserver: Namese
     nameserver.set(WEB, "127.0.0.1")
     assert hint_of(run(config(8080))) == (
         "has the Service clusterIP: None? if so, let DNS name its pods: CoreDNS does with "
-        "kubernetes ZONE in-addr.arpa ip6.arpa in its Corefile"
+        "kubernetes ZONE in-addr.arpa ip6.arpa in its Corefile; or set discovery: endpointslices"
     )
 
 

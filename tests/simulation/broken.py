@@ -182,6 +182,35 @@ class DoesNotMoveTheAnswerToBeNewerThan(Ledger):
         self.books.in_force = before or self.books.in_force
 
 
+class DoubtsTheApi(Ledger):
+    def record_answer(self, answer: Answer, now: float) -> Change:
+        return super().record_answer(answer._replace(exact=False), now)
+
+
+class TakesWhoIsNotReadyForGone(Ledger):
+    def record_answer(self, answer: Answer, now: float) -> Change:
+        return super().record_answer(answer._replace(not_ready=frozenset()), now)
+
+
+class CallsWhoIsGone(Ledger):
+    def _miss(self, answer: Answer, previous: Answer | None, now: float) -> int:
+        waited = [e for e in self._queue if not self.books.entries[e].attempts]
+        left = super()._miss(answer, previous, now)
+        for endpoint in waited:
+            if endpoint not in self._queue:
+                self._queue.append(endpoint)
+                self.books.entries[endpoint] = self.books.entries[endpoint]._replace(phase="queued")
+        return left
+
+
+class LetsTheNextBeginWhenAPodThatIsCalledIsGone(Ledger):
+    def _miss(self, answer: Answer, previous: Answer | None, now: float) -> int:
+        left = super()._miss(answer, previous, now)
+        if self._first:
+            self._first -= {e for e, entry in self.books.entries.items() if entry.gone}
+        return left
+
+
 class IsConfirmedByAnAnswerThatWasAskedForDuringACall(Books):
     def confirmed(self) -> bool:
         self.last_call_ended_at, ended_at = -math.inf, self.last_call_ended_at
@@ -221,6 +250,15 @@ def takes_who_nobody_lists_for_gone(books: Books, entry: Entry) -> bool:
 @instead_of(verdict, "is_gone")
 def takes_who_accepted_a_connection_for_gone(books: Books, entry: Entry) -> bool:
     return IS_GONE(books, entry._replace(reached=False))
+
+
+@instead_of(verdict, "is_gone")
+def takes_a_pod_that_is_not_ready_for_gone(books: Books, entry: Entry) -> bool:
+    answer = books.answer
+    books.answer = answer and answer._replace(exact=False)
+    gone = IS_GONE(books, entry)
+    books.answer = answer
+    return gone
 
 
 @instead_of(verdict, "judge")

@@ -49,7 +49,7 @@ def believed(questions: Sequence[SimulatedQuestion]) -> Iterator[Believed]:
         answer = question.answer
         if isinstance(answer, ResolutionFailure):
             continue
-        if answer.endpoints or not seen:
+        if answer.endpoints or not seen or answer.exact:
             seen, first_empty = seen or bool(answer.endpoints), None
         else:
             first_empty = first_empty or answer
@@ -76,11 +76,19 @@ def starts_of(world: SimulatedWorld, number: int) -> list[Start]:
         if before:
             gaps = [n for n, a in enumerate(known) if call.endpoint not in a.answer.endpoints]
             known = known[gaps[-1] + 1 if gaps else 0 :]
+        else:
+            lost = [n for n, a in enumerate(known) if shows_gone(a.answer, call.endpoint)]
+            known = known[lost[-1] + 1 if lost else 0 :]
         reasons = [a for a in known if call.endpoint in a.answer.endpoints and a.asked_at >= due_at]
         assert reasons, "called without an answer that listed it when it was due"
         starts.append(Start(reasons[0].arrived_at, call))
         before.append(call)
     return starts
+
+
+def shows_gone(answer: Answer, endpoint: Endpoint) -> bool:
+    """Whether the API lists no such pod."""
+    return answer.exact and endpoint not in {*answer.endpoints, *answer.not_ready}
 
 
 def due_of(entry: Broadcast, calls: Sequence[SimulatedCall]) -> float:
@@ -154,15 +162,21 @@ def check_questions(
     began = [started_at, *(q.arrived_at for q in questions), *(call.ended_at for call in calls)]
     began += [due_of(entry, made) for made in _attempts(calls)]
     patience = Moments(at + entry.settle_seconds for at in began)  # the last question comes then
+    exact = world.services[number].exact
+    first = next((q for q in questions if isinstance(q.answer, Answer)), None)
     for before, after in itertools.pairwise(questions):
         took = before.arrived_at - before.asked_at
         gap = min(1.02, max(entry.backoff_initial_seconds, 10 * took))
+        ended_at = max((c.ended_at for c in calls if c.ended_at <= after.asked_at), default=0.0)
+        if exact and (before.asked_at < ended_at or before is first):
+            gap = min(1.02, 10 * took)  # it is the one that confirms
         assert after.asked_at >= before.arrived_at - EPSILON, "two at once"
         if after.asked_at in patience:
             continue
         assert after.asked_at >= before.asked_at + gap - EPSILON, "too often"
         if isinstance(before.answer, ResolutionFailure):
-            assert after.asked_at >= before.arrived_at + 1.02 - EPSILON, "too soon after a failure"
+            pause = max(1.02, before.answer.retry_after_seconds)
+            assert after.asked_at >= before.arrived_at + pause - EPSILON, "too soon after a failure"
     if any(cache.holds_seconds for cache in world.services[number].history.caches):
         return
     ends = [*(question.asked_at for question in questions[1:]), finished_at]

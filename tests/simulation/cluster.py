@@ -1,4 +1,5 @@
-"""A cluster in virtual time: pods with a history, and a DNS that caches, lies late, and breaks.
+"""A cluster in virtual time: pods with a history, a DNS that caches, lies late, and breaks, and an
+API that tells the truth or nothing.
 
 A history is data, so that Hypothesis can make and shrink it. Nothing here waits or opens a socket.
 """
@@ -14,23 +15,42 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from worker.calls.loop import Ended
-from worker.model import Answer, Broadcast, CallResult, Endpoint, Exchange, ResolutionFailure
+from worker.model import (
+    Answer,
+    Broadcast,
+    CallResult,
+    Endpoint,
+    Exchange,
+    ResolutionFailure,
+    Target,
+)
 from worker.rounds.world import Message
 from worker.stop import Done, StopSignal
-from worker.words import CallError
+from worker.words import CallError, ResolutionError
 
 MAX_STEPS = 5000
 
 DnsError = Literal["dns_servfail", "dns_timeout", "dns_truncated", "dns_refused", "outside_cluster"]
 ListsNobody = Literal["lists_nobody"]
 Behaviour = Literal["ok", "503", "404", "hang", "reset"]
+API_FAULTS: dict[str, tuple[ResolutionError, float]] = {  # and how long not to ask again
+    "dns_servfail": ("api_unreachable", 3.0),
+    "dns_timeout": ("api_unreachable", 0.0),
+    "dns_refused": ("api_forbidden", 0.0),
+    "dns_truncated": ("api_error", 0.0),
+    "outside_cluster": ("outside_cluster", 0.0),
+}
 PORT = 8080  # of every broadcast
 QNAME = "web.shop.svc.cluster.local"
 
 
 @dataclass(frozen=True)
 class PodState:
-    """From `at` on: whether the pod accepts connections, is listed in DNS, and what it answers."""
+    """From `at` on: whether the pod accepts connections, is listed in DNS, and what it answers.
+
+    The API lists it as ready or not, as long as it `exists`. Once it did not, whoever exists next
+    on its address is another pod.
+    """
 
     at: float
     listening: bool
@@ -38,13 +58,18 @@ class PodState:
     behaviour: Behaviour = "ok"
     seconds: float = 0.01  # that a call takes
     retry_after_seconds: float | None = None  # of its 503
+    exists: bool = True
+
+
+NOBODY = PodState(-1, listening=False, listed=False, exists=False)
 
 
 @dataclass(frozen=True)
 class Fault:
     """Between two times, DNS does not answer, or lists nobody: a server that is not synced yet.
 
-    With several servers, by their turns, only one of them may have it.
+    With several servers, by their turns, only one of them may have it. Where the API is asked, it
+    fails instead: API_FAULTS.
     """
 
     begins_at: float
@@ -132,7 +157,10 @@ class SimulatedWorld:
         self._steps = 0
         self._order = itertools.count()
         self._coming: list[tuple[float, int, Message]] = []  # a heap
-        self.services = [Service(history) for _, history in self.scenario.entries]
+        self.services = [
+            Service(history, exact=entry.discovery == "endpointslices")
+            for entry, history in self.scenario.entries
+        ]
         for at in (self.scenario.stop_at, self.scenario.stop_again_at):
             if at < math.inf:
                 self._send(at, StopSignal(signal.SIGTERM))
@@ -200,10 +228,11 @@ class SimulatedWorld:
 
 
 class Service:
-    """One headless Service, its pods and its DNS."""
+    """One headless Service, its pods, and its DNS or, with `exact`, the API."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, exact: bool = False) -> None:
         self.history = history
+        self.exact = exact
         self._turn = itertools.cycle(history.turns)
         self._copies: dict[int, tuple[float, tuple[str, ...]]] = {}
         self._produced_at: dict[int, float] = {}  # by id of the answer
@@ -212,6 +241,8 @@ class Service:
     def ask(self, asked_at: float, ends_at: float) -> tuple[float, Answer | ResolutionFailure]:
         """When the answer arrives, and what it is."""
         server = next(self._turn)
+        if self.exact:
+            return self._list(asked_at, ends_at)
         fault = self._fault(server, asked_at)
         seconds = 2.0 if fault and fault.error_type == "dns_timeout" else self.history.dns_seconds
         arrives_at = max(min(asked_at + seconds, ends_at), asked_at)
@@ -228,6 +259,51 @@ class Service:
             return arrives_at, ResolutionFailure(QNAME, "dns_timeout", "simulated")
         return arrives_at, self._answer(server, asked_at, arrives_at)
 
+    def _list(self, asked_at: float, ends_at: float) -> tuple[float, Answer | ResolutionFailure]:
+        """As `ask`, of the API."""
+        fault = self._fault(0, asked_at)
+        error_type, retry_after = API_FAULTS.get(fault.error_type if fault else "", (None, 0.0))
+        seconds = 2.0 if error_type == "api_unreachable" else self.history.dns_seconds
+        arrives_at = max(min(asked_at + seconds, ends_at), asked_at)
+        if not error_type and asked_at + seconds > ends_at:
+            error_type = "api_unreachable"
+        if error_type:
+            return arrives_at, ResolutionFailure(QNAME, error_type, "simulated", retry_after)
+        served_at = (asked_at + arrives_at) / 2
+        targets = {
+            self.endpoint(address, served_at): Target(address, "", "")
+            for address in self.addresses
+            if self.state(address, served_at).exists
+        }
+        listed = [e for e in targets if self.state(e.address, served_at).listed]
+        answer = Answer(
+            qname=QNAME,
+            endpoints=tuple(listed),
+            ttl_seconds=0,
+            expires_earliest_at=asked_at,
+            expires_latest_at=arrives_at,
+            exact=True,
+            not_ready=frozenset(targets.keys() - set(listed)),
+            targets=targets,
+        )
+        self._produced_at[id(answer)] = served_at
+        return arrives_at, answer
+
+    def endpoint(self, address: str, at: float) -> Endpoint:
+        """Who that address is at that time, as the witness tells it."""
+        if not self.exact:
+            return Endpoint(address, PORT)
+        states = [state for state in self._states(address) if state.at <= at]
+        lives = sum(b.exists and not a.exists for a, b in itertools.pairwise([NOBODY, *states]))
+        return Endpoint(address, PORT, f"life {lives}")
+
+    def _states(self, address: str) -> tuple[PodState, ...]:
+        return self.history.pods[int(address.rpartition(".")[2]) - 1]
+
+    @property
+    def addresses(self) -> list[str]:
+        return [f"10.0.0.{number}" for number in range(1, len(self.history.pods) + 1)]
+
     def _fault(self, server: int, at: float) -> Fault | None:
         for fault in self.history.faults:
             concerned = fault.server is None or fault.server == server
@@ -237,13 +313,17 @@ class Service:
 
     def state(self, address: str, at: float) -> PodState:
         """What the pod of this address is at that time."""
-        states = self.history.pods[int(address.rpartition(".")[2]) - 1]
-        return next(s for s in reversed((PodState(-1, False, False), *states)) if s.at <= at)
+        return next(s for s in reversed((NOBODY, *self._states(address))) if s.at <= at)
 
     def listed(self, at: float) -> tuple[str, ...]:
         """Whom an uncached DNS would list."""
-        addresses = [f"10.0.0.{number}" for number in range(1, len(self.history.pods) + 1)]
-        return tuple(a for a in addresses if self.state(a, at).listed)
+        return tuple(a for a in self.addresses if self.state(a, at).listed)
+
+    def there(self, at: float) -> set[Endpoint]:
+        """Whom the witness should list as ready at that time."""
+        states = {address: self.state(address, at) for address in self.addresses}
+        ready = [a for a, s in states.items() if s.listed and (s.exists or not self.exact)]
+        return {self.endpoint(address, at) for address in ready}
 
     def _answer(self, server: int, asked_at: float, arrives_at: float) -> Answer:
         cache = self.history.caches[server % len(self.history.caches)]
@@ -255,7 +335,6 @@ class Service:
                 copied_at, copy = self._copies[server] = served_at, addresses
             ttl = max(math.floor(copied_at + cache.holds_seconds - served_at), 0)
             addresses = copy
-        rcode: Literal["NOERROR", "NXDOMAIN"] = "NOERROR" if addresses else "NXDOMAIN"
         endpoints = tuple(Endpoint(address, PORT) for address in addresses[: cache.lists_at_most])
         answer = Answer(
             qname=QNAME,
@@ -263,7 +342,7 @@ class Service:
             ttl_seconds=ttl,
             expires_earliest_at=asked_at + ttl,
             expires_latest_at=arrives_at + ttl,
-            rcode=rcode,
+            absence="NXDOMAIN",
             stale=ttl == 0,
             capped=len(endpoints) == cache.lists_at_most,
         )

@@ -32,8 +32,8 @@ HISTORIES: dict[str, Scenario] = {
     "AsksWheneverSomebodyIsDue": Scenario(
         entries=(
             (
-                broadcast(timeout_seconds=1.0),
-                History(pods=((PodState(at=-1.0, listening=True, listed=True, seconds=3.0),),)),
+                broadcast(),
+                History(pods=((PodState(at=0.3, listening=False, listed=True),),)),
             ),
         )
     ),
@@ -117,6 +117,22 @@ HISTORIES: dict[str, Scenario] = {
             ),
         )
     ),
+    "CallsWhoIsGone": Scenario(
+        entries=(
+            (
+                broadcast(discovery="endpointslices", concurrency=1),
+                History(
+                    pods=(
+                        (
+                            PodState(at=1.02, listening=True, listed=True),
+                            PodState(at=2.5, listening=False, listed=True, exists=False),
+                        ),
+                        (PodState(at=-1.0, listening=True, listed=True, seconds=8.0),),
+                    )
+                ),
+            ),
+        )
+    ),
     "CallsWhoLeftDns": Scenario(
         entries=(
             (
@@ -149,6 +165,22 @@ HISTORIES: dict[str, Scenario] = {
                 History(
                     pods=((PodState(at=2.5, listening=True, listed=True),),),
                     caches=(Cache(holds_seconds=5),),
+                ),
+            ),
+        )
+    ),
+    "DoubtsTheApi": Scenario(
+        entries=(
+            (
+                broadcast(discovery="endpointslices"),
+                History(
+                    pods=(
+                        (PodState(at=-1.0, listening=True, listed=True, behaviour="hang"),),
+                        (
+                            PodState(at=2.0, listening=False, listed=True),
+                            PodState(at=56.401, listening=True, listed=False),
+                        ),
+                    )
                 ),
             ),
         )
@@ -316,24 +348,36 @@ HISTORIES: dict[str, Scenario] = {
     "LetsCallsOutlastTheGracePeriod": Scenario(
         entries=(
             (
-                broadcast(concurrency=3),
+                broadcast(concurrency=1),
                 History(
                     pods=(
                         (PodState(at=1.5, listening=True, listed=True, seconds=8.0),),
-                        (PodState(at=-1.0, listening=True, listed=True, behaviour="hang"),),
-                        (
-                            PodState(at=-1.0, listening=False, listed=True),
-                            PodState(at=0.005, listening=True, listed=True, seconds=3.0),
-                        ),
-                        (
-                            PodState(at=0.0, listening=True, listed=True, behaviour="503"),
-                            PodState(at=1.0, listening=True, listed=True, behaviour="hang"),
-                        ),
+                        (PodState(at=-1.0, listening=True, listed=True, seconds=3.0),),
+                        (PodState(at=-1.0, listening=True, listed=True, seconds=3.0),),
                     )
                 ),
             ),
         ),
         stop_at=9.0,
+    ),
+    "LetsTheNextBeginWhenAPodThatIsCalledIsGone": Scenario(
+        entries=(
+            (
+                broadcast(discovery="endpointslices"),
+                History(
+                    pods=(
+                        (
+                            PodState(at=-1.0, listening=True, listed=True, behaviour="hang"),
+                            PodState(at=1.0, listening=True, listed=True, exists=False),
+                        ),
+                    )
+                ),
+            ),
+            (
+                broadcast(),
+                History(pods=()),
+            ),
+        )
     ),
     "ServesWhoBeganFirst": Scenario(
         entries=(
@@ -376,6 +420,22 @@ HISTORIES: dict[str, Scenario] = {
             (
                 broadcast(),
                 History(pods=(), caches=(Cache(ttl_seconds=0),)),
+            ),
+        )
+    ),
+    "TakesWhoIsNotReadyForGone": Scenario(
+        entries=(
+            (
+                broadcast(discovery="endpointslices"),
+                History(
+                    pods=(
+                        (PodState(at=-1.0, listening=False, listed=True),),
+                        (
+                            PodState(at=-1.0, listening=True, listed=True, behaviour="404"),
+                            PodState(at=2.0, listening=True, listed=False),
+                        ),
+                    )
+                ),
             ),
         )
     ),
@@ -446,6 +506,23 @@ HISTORIES: dict[str, Scenario] = {
             ),
         ),
         stop_at=0.0,
+    ),
+    "takes_a_pod_that_is_not_ready_for_gone": Scenario(
+        entries=(
+            (
+                broadcast(discovery="endpointslices"),
+                History(
+                    pods=(
+                        (
+                            PodState(at=6.0, listening=False, listed=True),
+                            PodState(at=24.572, listening=False, listed=False),
+                        ),
+                        (PodState(at=-1.0, listening=False, listed=True),),
+                    ),
+                    dns_seconds=0.3,
+                ),
+            ),
+        )
     ),
     "takes_who_accepted_a_connection_for_gone": Scenario(
         entries=(

@@ -50,6 +50,9 @@ TIMES = st.one_of(
 )
 
 
+EXISTS = st.sampled_from([True, True, True, False])
+
+
 @st.composite
 def pods(draw: st.DrawFn) -> tuple[PodState, ...]:
     """One pod's life: begins somewhere, changes a few times."""
@@ -61,6 +64,7 @@ def pods(draw: st.DrawFn) -> tuple[PodState, ...]:
             listed=draw(st.booleans()),
             behaviour=draw(st.sampled_from(["ok", "ok", "ok", "503", "404", "hang", "reset"])),
             seconds=draw(st.sampled_from([0.001, 0.01, 0.5, 3.0, 20.0])),
+            exists=draw(EXISTS),
         )
         for at in times
     )
@@ -93,6 +97,7 @@ def histories(draw: st.DrawFn) -> History:
 
 BROADCASTS = st.builds(
     broadcast,
+    discovery=st.sampled_from(["dns", "dns", "endpointslices"]),
     concurrency=st.sampled_from([1, 2, 16]),
     stagger_seconds=st.sampled_from([0.0, 0.0, 0.2]),
     timeout_seconds=st.sampled_from([1.0, 10.0]),
@@ -138,6 +143,7 @@ def crowds(draw: st.DrawFn) -> Scenario:
                 behaviour=draw(behaviours),
                 seconds=draw(st.sampled_from([0.01, 0.5, 3.0, 8.0])),
                 retry_after_seconds=draw(st.sampled_from([None, None, 2.0, 9.0])),
+                exists=draw(EXISTS),
             )
             for at in times
         )
@@ -286,8 +292,8 @@ def check_order(world: SimulatedWorld, lines: Lines) -> None:
 
 
 def first_calls_made_at(world: SimulatedWorld, number: int) -> float:
-    """When the first answer's endpoints had all been called, or there was no such answer, or none
-    for a second.
+    """When the first answer's endpoints had all been called or were no more, or there was no such
+    answer, or none for a second.
     """
     first = next((q for q in world.questions if q.number == number), None)
     if first is None:
@@ -300,8 +306,22 @@ def first_calls_made_at(world: SimulatedWorld, number: int) -> float:
     for call in world.made:
         if call.number == number:
             calls.setdefault(call.endpoint, call.ended_at)
-    ends = [calls.get(endpoint, math.inf) for endpoint in first.answer.endpoints]
+    ends = [
+        calls.get(endpoint, lost_at(world, number, endpoint)) for endpoint in first.answer.endpoints
+    ]
     return max([first.arrived_at, *ends])
+
+
+def lost_at(world: SimulatedWorld, number: int, endpoint: Endpoint) -> float:
+    """When the API first said that the pod is no more, and it needs no call."""
+    arrivals = (
+        question.arrived_at
+        for question in world.questions
+        if question.number == number
+        and isinstance(question.answer, Answer)
+        and clocks.shows_gone(question.answer, endpoint)
+    )
+    return next(arrivals, math.inf)
 
 
 def check_calls_at_once(world: SimulatedWorld) -> None:
@@ -352,9 +372,13 @@ def check_verdicts(
         calls = [c.result for c in made if c.endpoint == endpoint.endpoint]
         assert endpoint.attempts == len(calls)
         assert (endpoint.verdict == "acknowledged") == any(c.error_type is None for c in calls)
-        if report.ending in {"confirmed", "settle"}:
+        if report.ending in {"confirmed", "settle"} and endpoint.verdict != "gone":
             assert calls, "let off without having been tried"
-        if endpoint.verdict == "gone":
+        if endpoint.verdict == "gone" and world.services[number].exact:
+            last = [a for _, a in answers_of(world, number, lines) if isinstance(a, Answer)][-1]
+            there = {*last.endpoints, *last.not_ready}
+            assert endpoint.endpoint not in there, "gone though its pod is there"
+        elif endpoint.verdict == "gone":
             assert calls, "gone without having been tried"
             assert not any(c.connect_seconds for c in calls), "gone though it accepted"
             check_gone(world, number, endpoint.endpoint, lines)
@@ -395,7 +419,7 @@ def check_completeness(
         last = good[-1][1]
         assert not last.stale, "confirmed by what may be a stale copy"
         nobody = list(itertools.takewhile(lambda each: not each[1].endpoints, reversed(good)))
-        if nobody and len(nobody) < len(good):
+        if nobody and len(nobody) < len(good) and not service.exact:
             first = nobody[-1][1]
             assert service.produced_at(last) > service.produced_at(first), "one copy of nobody"
         made = [call for call in world.made if call.number == number]
@@ -405,17 +429,17 @@ def check_completeness(
         asked_at = next(q.asked_at for q in world.questions if q.answer is last)
         assert asked_at >= max((call.ended_at for call in made), default=0.0), "asked too early"
     steady = [
-        Endpoint(f"10.0.0.{number}", 8080)
+        service.endpoint(f"10.0.0.{number}", 0.0)
         for number, states in enumerate(service.history.pods, 1)
         if states[0].at < 0
         and all(s.listening and s.listed and s.behaviour == "ok" and s.seconds < 1 for s in states)
+        and (all(s.exists for s in states) or not service.exact)
     ]
     if report.outcome == "complete" and good:
         seen = {endpoint for _, answer in good for endpoint in answer.endpoints}
         last = good[-1][1]
-        if last.endpoints:  # else it may be untrue
-            listed = service.listed(service.produced_at(last))
-            again = {endpoint for endpoint in seen if endpoint.address in listed}
+        if last.endpoints or service.exact:  # else it may be untrue
+            again = seen & service.there(service.produced_at(last))
             assert again <= acknowledged, "complete, but a pod that was listed again was missed"
     true_answers = [answer for _, answer in good if answer not in service.untrue]
     if report.outcome == "complete" and true_answers:

@@ -84,7 +84,7 @@ class Cluster(RuleBasedStateMachine):
     @precondition(lambda self: len(self.lives) < MAX_PODS)
     @rule(target=pods, pod=consumes(pods))
     def it_comes_back_on_another_address(self, pod: int) -> int:
-        self._change(pod, listening=False, listed=False)
+        self._change(pod, listening=False, listed=False, exists=False)
         self.lives.append([PodState(self.now, listening=True, listed=True)])
         return len(self.lives) - 1
 

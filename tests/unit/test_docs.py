@@ -25,7 +25,7 @@ from worker.config.keys import KEYS
 from worker.config.schema import json_schema
 from worker.config.yaml import parse, plain
 from worker.log.events import BY_NAME
-from worker.model import Answer, Config, Endpoint, ResolutionFailure
+from worker.model import Answer, Config, Endpoint, ResolutionFailure, Target
 from worker.options import OPTIONS
 from worker.terminal.document import invalid
 
@@ -77,15 +77,17 @@ def test_the_page_of_check_and_plan_names_every_key_of_their_documents() -> None
     entry = broadcast("https://web:8443/")
     loaded = Config((), (entry,))
     failure = ResolutionFailure("web", "dns_refused", "refused")
-    answer = Answer("web", (Endpoint("10.0.0.1", 8443),), 5, 0.0, 0.0)
+    endpoint = Endpoint("10.0.0.1", 8443)
+    answer = Answer("web", (endpoint,), 5, 0.0, 0.0)
+    pods = answer._replace(exact=True, targets={endpoint: Target("web-0", "node", "zone")})
     documents = [
         invalid([ConfigError("f", 1, 1, "k", "m")]),
         check.document(loaded),
-        *(plan.document(entry, found) for found in (failure, answer)),
+        *(plan.document(entry, found) for found in (failure, answer, pods)),
     ]
     keys = {key for document in documents for key in keys_of(document)}
     assert keys == set(re.findall(r"`([a-z_]+)`", page)) & keys
-    assert {"hint", "column", "max_seconds", "rcode"} <= keys
+    assert {"hint", "column", "max_seconds", "rcode", "not_ready", "zone"} <= keys
 
 
 def keys_of(value: object) -> Iterator[str]:

@@ -22,6 +22,8 @@ DEFAULTS = Options(
     log_level="info",
     nameservers=(),
     resolv_conf="/etc/resolv.conf",
+    api_server="",
+    service_account="",
     termination_log="/dev/termination-log",
     output="text",
     sources=FLAGS,
@@ -37,6 +39,7 @@ def test_everything_given_on_the_command_line() -> None:
         "plan --config a --config b --broadcast c --tag d --tag e --sequential "
         "--deadline 5m20s --grace 1m --log-format console --log-level error "
         "--nameserver 10.0.0.10 --nameserver [::1]:5353 --resolv-conf f "
+        "--api-server http://127.0.0.1:8001 --service-account h "
         "--termination-log g --output json"
     )
     assert parse(line.split(), {"BROADCAST_CONFIG": "overridden", "BROADCAST_TAG": "x"}) == Options(
@@ -51,6 +54,8 @@ def test_everything_given_on_the_command_line() -> None:
         log_level="error",
         nameservers=(Nameserver("10.0.0.10", 53), Nameserver("::1", 5353)),
         resolv_conf="f",
+        api_server="http://127.0.0.1:8001",
+        service_account="h",
         termination_log="g",
         output="json",
         sources=FLAGS,
@@ -90,6 +95,8 @@ def usage_error(*arguments: str, **environment: str) -> str:
 
 FORMATS = "expected json, console, gcp or ecs, got xml"
 SERVER = "expected an IP address, or ADDRESS:PORT, got dns"
+API = "expected a URL such as https://10.96.0.1:443, got 10.0.0.1:443"
+API_WITH_PASSWORD = "expected a URL such as https://10.96.0.1:443, got https://me:pw@api"
 FIVE = "expected a duration such as 10s, got 5: write 5s if seconds are meant"
 
 
@@ -98,6 +105,8 @@ FIVE = "expected a duration such as 10s, got 5: write 5s if seconds are meant"
     [
         ("--log-format", "BROADCAST_LOG_FORMAT", "xml", FORMATS),
         ("--nameserver", "BROADCAST_NAMESERVER", "dns", SERVER),
+        ("--api-server", "BROADCAST_API_SERVER", "10.0.0.1:443", API),
+        ("--api-server", "BROADCAST_API_SERVER", "https://me:pw@api", API_WITH_PASSWORD),
         ("--deadline", "BROADCAST_DEADLINE", "5", FIVE),
         ("--deadline", "BROADCAST_DEADLINE", "0", "expected a duration greater than zero"),
         ("--grace", "BROADCAST_GRACE", "x", "expected a duration such as 10s, got x"),

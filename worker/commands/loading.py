@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from worker.config.errors import ConfigInvalid, Place
 from worker.config.load import load as load_files
 from worker.config.load import select
-from worker.discovery.dns.addresses import fault_of
+from worker.discovery.addresses import fault_of
+from worker.discovery.api import Api, find_api
 from worker.discovery.dns.resolvconf import ResolvConf, parse
-from worker.model import Config
+from worker.discovery.source import Witnesses
+from worker.model import Broadcast, Config
 from worker.options import DEFAULT_RESOLV_CONF, Options
 from worker.stop import Stop
 
@@ -22,6 +24,36 @@ def load(options: Options, environment: Mapping[str, str], stop: Stop) -> Config
     """
     loaded = stop.outwait(lambda: load_files(options.config, environment))
     return select(loaded, options.broadcast, options.tag, options.sources)
+
+
+def witnesses(
+    broadcasts: Sequence[Broadcast],
+    options: Options,
+    environment: Mapping[str, str],
+    stop: Stop,
+) -> Witnesses:
+    """How to reach the witnesses that the broadcasts ask. Raises Stopped and ConfigInvalid."""
+    asked = {broadcast.discovery for broadcast in broadcasts}
+    conf = resolv_conf(options, stop) if "dns" in asked else None
+    api = _api(options, environment, stop) if "endpointslices" in asked else None
+    if api and not api.namespace:
+        for each in broadcasts:
+            service, namespace = each.exchange.url.service
+            if each.discovery == "endpointslices" and not namespace:
+                message = f"in which namespace is {service}? write {service}.NAMESPACE in its url"
+                raise Place(key=f"broadcast {each.name}").error(message)
+    return Witnesses(conf, api)
+
+
+def _api(options: Options, environment: Mapping[str, str], stop: Stop) -> Api:
+    directory = options.service_account
+    try:
+        return stop.outwait(lambda: find_api(options.api_server, directory, environment))
+    except ValueError as error:
+        flag = "--service-account" if "token" in str(error) else "--api-server"
+        raise Place(key=options.sources[flag]).error(
+            f"discovery: endpointslices: {error}"
+        ) from None
 
 
 def resolv_conf(options: Options, stop: Stop) -> ResolvConf:

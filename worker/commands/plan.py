@@ -1,4 +1,4 @@
-"""`plan`: whom a run would call now, and with which bytes. Asks DNS, and calls nobody."""
+"""`plan`: whom a run would call now, and with which bytes. Asks the witness, and calls nobody."""
 
 from __future__ import annotations
 
@@ -9,21 +9,28 @@ from functools import partial
 
 from worker.calls.request import prepare
 from worker.commands.check import tls
-from worker.commands.loading import load, resolv_conf
-from worker.discovery.dns.resolvconf import ResolvConf
-from worker.discovery.source import sources
+from worker.commands.loading import load, witnesses
+from worker.discovery.source import Witnesses, sources
 from worker.log.formats import printable
 from worker.log.masking import Masker
-from worker.model import Answer, Broadcast, BroadcastReport, ResolutionFailure
+from worker.model import (
+    Answer,
+    Broadcast,
+    BroadcastReport,
+    CallResult,
+    Endpoint,
+    EndpointReport,
+    ResolutionFailure,
+)
 from worker.options import Options
 from worker.report.hints import hint
 from worker.report.outcome import exit_code
 from worker.stop import Stop
 from worker.terminal.document import Document, masked, to_json, to_text
-from worker.words import Reason
 
 PLAN_SECONDS = 30.0  # three silent nameservers, asked twice for 5 s each, as resolv.conf(5) has it
 # In place of the ids of the run and of the call: W3C Trace Context forbids both values.
+NO_PORT = CallResult(Endpoint("", 0), "", 0.0, error_type="no_port")
 TRACE_ID, SPAN_ID = "0" * 32, "0" * 16
 
 
@@ -34,17 +41,18 @@ def run(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
     and Stopped.
     """
     loaded = load(options, environment, stop)
-    masker, conf = Masker(loaded.secrets), resolv_conf(options, stop)
-    file = options.resolv_conf
+    asked = witnesses(loaded.broadcasts, options, environment, stop)
+    masker, file = Masker(loaded.secrets), options.resolv_conf
+    found = asked.conf.warnings if asked.conf else ()
     warnings = masked(
-        [{"file": file, "line": line, "message": text} for line, text in conf.warnings], masker
+        [{"file": file, "line": line, "message": text} for line, text in found], masker
     )
     if options.output == "text":
         for warning in warnings:
             line = "{file}:{line}: {message}".format_map(warning)
             print(printable(line), file=sys.stderr)
     documents: list[Document] = []
-    for entry, answer in zip(loaded.broadcasts, ask(loaded.broadcasts, conf, stop), strict=True):
+    for entry, answer in zip(loaded.broadcasts, ask(loaded.broadcasts, asked, stop), strict=True):
         documents.append(masked(document(entry, answer), masker))
         if options.output == "text":
             print(to_text(documents[-1]))
@@ -54,14 +62,14 @@ def run(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
 
 
 def ask(
-    broadcasts: Sequence[Broadcast], conf: ResolvConf, stop: Stop
+    broadcasts: Sequence[Broadcast], asked: Witnesses, stop: Stop
 ) -> Iterator[Answer | ResolutionFailure]:
-    """The answers of DNS, as a run would get its first ones, in order. Raises Stopped.
+    """The first answers that a run would get, in the order of the broadcasts. Raises Stopped.
 
     The questions are asked side by side.
     """
     ends_at = time.monotonic() + PLAN_SECONDS
-    for number, source in enumerate(sources(broadcasts, conf)):
+    for number, source in enumerate(sources(broadcasts, asked)):
         stop.threads.start(number, partial(source, ends_at))
     answers: dict[int, Answer | ResolutionFailure] = {}
     for number in range(len(broadcasts)):
@@ -80,11 +88,10 @@ def document(entry: Broadcast, answer: Answer | ResolutionFailure) -> Document:
     head, _, body = prepared.to_bytes(SPAN_ID).partition(b"\r\n\r\n")
     found: Document = {"name": entry.name, "qname": answer.qname}
     if isinstance(answer, Answer):
-        found["rcode"], found["ttl_seconds"] = answer.rcode, answer.ttl_seconds
-        found["endpoints"] = [str(endpoint) for endpoint in answer.endpoints]
+        found |= _pods(answer) if answer.exact else _addresses(answer)
         found |= _missing(entry, answer)
     else:
-        found |= _problem(entry, answer.error_type, answer.error_message)
+        found |= _problem(entry, answer)
     traced = prepared.after_span_id is not None
     return {
         **found,
@@ -96,18 +103,52 @@ def document(entry: Broadcast, answer: Answer | ResolutionFailure) -> Document:
     }
 
 
-def _missing(entry: Broadcast, answer: Answer) -> Document:
-    """The problem, if too few endpoints are listed."""
-    listed = len(answer.endpoints)
-    if listed >= entry.min_pods:
-        return {}
-    if not listed:
-        return _problem(entry, "no_pods", answer.nobody().error_message)
-    return _problem(entry, "min_pods", f"{listed} listed, at least {entry.min_pods} wanted") | {
-        "hint": "scale up, or lower min_pods; a run waits for more pods as long as settle says"
+def _addresses(answer: Answer) -> Document:
+    """Whom DNS lists."""
+    return {
+        "rcode": "NXDOMAIN" if answer.absence == "NXDOMAIN" else "NOERROR",
+        "ttl_seconds": answer.ttl_seconds,
+        "endpoints": [str(endpoint) for endpoint in answer.endpoints],
     }
 
 
-def _problem(entry: Broadcast, reason: Reason, message: str) -> Document:
-    report = BroadcastReport(entry.name, "failed", reason, (), 0, 0, False, 0.0)
+def _pods(answer: Answer) -> Document:
+    """Whom the Kubernetes API lists, pod by pod."""
+
+    def pod(endpoint: Endpoint) -> Document:
+        target = answer.targets[endpoint]
+        return {"endpoint": str(endpoint), "uid": endpoint.uid, **target._asdict()}
+
+    return {
+        "endpoints": [pod(endpoint) for endpoint in answer.endpoints],
+        "not_ready": [pod(endpoint) for endpoint in sorted(answer.not_ready)],
+    }
+
+
+def _missing(entry: Broadcast, answer: Answer) -> Document:
+    """The problem, if too few endpoints are listed, or one that cannot be called."""
+    listed = len(answer.endpoints)
+    without = sum(not endpoint.port for endpoint in answer.endpoints)
+    if without:
+        report = BroadcastReport(entry.name, "failed", None, (), 0, 0, False, 0.0)
+        missed = EndpointReport(answer.endpoints[0], "failed", 0, "no_port", last=NO_PORT)
+        return {
+            "error_type": "no_port",
+            "error_message": f"{without} of {listed} have no TCP port called {entry.port_name}",
+            "hint": hint(entry, report._replace(endpoints=(missed,))),
+        }
+    if listed >= entry.min_pods:
+        return {}
+    if not listed:
+        return _problem(entry, answer.nobody())
+    return {
+        "error_type": "min_pods",
+        "error_message": f"{listed} listed, at least {entry.min_pods} wanted",
+        "hint": "scale up, or lower min_pods; a run waits for more pods as long as settle says",
+    }
+
+
+def _problem(entry: Broadcast, failure: ResolutionFailure) -> Document:
+    reason, message = failure.error_type, failure.error_message
+    report = BroadcastReport(entry.name, "failed", reason, (), 0, 0, False, 0.0, failure=failure)
     return {"error_type": reason, "error_message": message, "hint": hint(entry, report)}

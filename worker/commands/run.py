@@ -12,7 +12,7 @@ from typing import Any
 
 from worker import __version__
 from worker.calls.call import Caller
-from worker.commands.loading import load, resolv_conf
+from worker.commands.loading import load, witnesses
 from worker.config.errors import ConfigInvalid
 from worker.discovery.source import sources
 from worker.log.formats import LogFormat
@@ -80,7 +80,7 @@ class Run:
     def _load(self) -> Config:
         loaded = load(self._options, self._environment, self._stop)
         self._masker.learn(loaded.secrets)
-        self._conf = resolv_conf(self._options, self._stop)
+        self._witnesses = witnesses(loaded.broadcasts, self._options, self._environment, self._stop)
         return loaded
 
     def _broadcast_all(self, loaded: Config) -> RunReport:
@@ -91,7 +91,8 @@ class Run:
             broadcasts=len(loaded.broadcasts),
             **_given(START_FIELDS, self._environment),
         )
-        for line, message in self._conf.warnings:
+        conf = self._witnesses.conf
+        for line, message in conf.warnings if conf else ():
             self._log.warning(
                 "config.warning",
                 config_file=self._options.resolv_conf,
@@ -115,7 +116,7 @@ class Run:
         exchanges = [broadcast.exchange for broadcast in loaded.broadcasts]
         contexts = {each: loaded.tls_contexts[each.tls] for each in exchanges if each.url.https}
         callers = {each: Caller(each, self._run_id, contexts.get(each)) for each in exchanges}
-        return LiveWorld(sources(loaded.broadcasts, self._conf), callers, self._stop)
+        return LiveWorld(sources(loaded.broadcasts, self._witnesses), callers, self._stop)
 
     def _report_invalid(self, invalid: ConfigInvalid) -> dict[str, Any]:
         for error in invalid.errors:

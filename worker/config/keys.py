@@ -33,6 +33,7 @@ from worker.config.values import (
     write_duration,
 )
 from worker.model import Broadcast, Exchange
+from worker.words import DISCOVERIES
 
 
 class Key(NamedTuple):
@@ -94,11 +95,33 @@ KEYS = (
         "http://web-server-headless:8080/clear-caches",
     ),
     Key(
+        "discovery",
+        Choice(tuple(DISCOVERIES)),
+        "Who is asked which pods there are. `dns`: the cluster's DNS, which lists the addresses of "
+        "a headless Service's ready pods. `endpointslices`: the Kubernetes API, which knows the "
+        "pods themselves, of any Service, and is never out of date; it needs "
+        "`manifests/components/endpointslices`.",
+        "endpointslices",
+    ),
+    Key(
+        "include_not_ready",
+        Boolean(),
+        "Whether to call pods that are not ready as well. Only with `discovery: endpointslices`.",
+        "true",
+    ),
+    Key(
+        "port_name",
+        Text("the name of a port such as http", r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"),
+        "The name of the Service's port, in place of a port in `url`: each pod is called on the "
+        "port that it has under this name. Only with `discovery: endpointslices`.",
+        "http",
+    ),
+    Key(
         "ip_family",
         Choice(("auto", "ipv4", "ipv6")),
-        "Which addresses to ask DNS for: `ipv4` for A records, `ipv6` for AAAA records. `auto` "
+        "Which addresses to ask for: `ipv4` for A records, `ipv6` for AAAA records. `auto` "
         "asks for A records, and for AAAA records only if there are none, so that a dual-stack pod "
-        "is called once.",
+        "is called once. With EndpointSlices, `auto` takes each pod's IPv4 address if it has one.",
         "ipv6",
     ),
     Key(

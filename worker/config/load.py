@@ -12,8 +12,8 @@ from typing import Any
 from worker.config.errors import Errors, Place
 from worker.config.keys import BODIES, BY_NAME, KEYS, REQUIRED
 from worker.config.tls import shared_context
-from worker.config.url import KEYS_OF_PARTS, from_parts
-from worker.config.values import Kind, Scope, describe, hint_for_key, nearest, read_keys
+from worker.config.url import KEYS_OF_PARTS, from_parts, has_port, names_service
+from worker.config.values import Kind, Scope, describe, hint_for_key, nearest, read_keys, shown
 from worker.config.yaml import Member, Node, join, read
 from worker.model import Broadcast, Config, Exchange
 
@@ -161,12 +161,31 @@ def _read_broadcast(node: Node, defaults: Values, scope: Scope) -> Broadcast:
             _check_name(own["name"], fields["name"].node, scope)
     values = _merge(defaults, own, fields)
     _check_together(fields, values, errors)
+    _check_discovery(fields, values, errors)
     errors.raise_any()
     arguments: Values = {}
     for name, value in values.items():
         arguments |= value if isinstance(value, dict) else {BY_NAME[name].field: value}
     exchange = Exchange(**{n: arguments.pop(n) for n in Exchange._fields if n in arguments})
     return Broadcast(exchange=exchange, **arguments)
+
+
+def _check_discovery(fields: Mapped, values: Values, errors: Errors) -> None:
+    """Collects keys that do not go with the `discovery`, which may be that of the defaults."""
+    if "url" not in values:
+        return
+    url, by_api = values["url"], values.get("discovery") == "endpointslices"
+    for name in ("include_not_ready", "port_name"):
+        if values.get(name) and not by_api:
+            place = fields.get(name, fields["url"]).place
+            errors.add(place.error(f"{name} needs discovery: endpointslices beside it"))
+    if values.get("port_name") and has_port(url):
+        place = fields.get("port_name", fields["url"]).place
+        errors.add(place.error("set either port_name or a port in url"))
+    if by_api and not names_service(url):
+        message = "expected the name of a Service in the cluster as host, such as web.shop.svc"
+        hint = "or leave out discovery: endpointslices"
+        errors.add(fields["url"].node.error(f"{message}, got {shown(url.host)}: {hint}"))
 
 
 def _hints(fields: Mapped) -> dict[str, str]:

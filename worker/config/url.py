@@ -70,6 +70,21 @@ def _split(parts: re.Match[str], node: Node) -> Url:
     )
 
 
+def has_port(url: Url) -> bool:
+    """True if the URL itself names a port."""
+    parts = PARTS.fullmatch(url.text)
+    return bool(parts and parts[3])
+
+
+def names_service(url: Url) -> bool:
+    """True if the host can be a Service's name: `web`, `web.shop`, `web.shop.svc`, with a zone.
+
+    Not a pod's own name, nor one of a set of clusters, nor one outside the cluster.
+    """
+    name = url.host.removesuffix(".")
+    return bool(re.fullmatch(rf"{LABEL}(\.{LABEL}(\.svc(\.(?!clusterset\.).+)?)?)?", name))
+
+
 def from_parts(fields: Mapping[str, Member]) -> str:
     """The URL that `service` or `host`, `namespace`, `port` and `path` add up to.
 

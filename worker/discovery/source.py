@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+from worker.discovery.api import Api
 from worker.discovery.dns.lookup import Lookup
 from worker.discovery.dns.resolvconf import ResolvConf
 from worker.discovery.dns.resolver import Resolver
@@ -13,10 +15,27 @@ from worker.model import Answer, Broadcast, ResolutionFailure
 Source = Callable[[float], Answer | ResolutionFailure]
 
 
-def sources(broadcasts: Sequence[Broadcast], conf: ResolvConf) -> list[Source]:
+class Witnesses(NamedTuple):
+    """How to reach them; None for one that no broadcast asks."""
+
+    conf: ResolvConf | None
+    api: Api | None
+
+
+def sources(broadcasts: Sequence[Broadcast], witnesses: Witnesses) -> list[Source]:
     """The source of each broadcast. All share what one of them learns of a nameserver."""
-    resolver = Resolver(conf)
-    return [
-        Lookup(b.exchange.url.host, b.exchange.url.port, b.ip_family, conf, resolver).ask
-        for b in broadcasts
-    ]
+    conf, api = witnesses
+    resolver = Resolver(conf) if conf else None
+    found: list[Source] = []
+    for each in broadcasts:
+        if each.discovery == "dns":
+            assert conf
+            assert resolver
+            url = each.exchange.url
+            found.append(Lookup(url.host, url.port, each.ip_family, conf, resolver).ask)
+        else:
+            from worker.discovery.endpointslices import EndpointSlices  # a run by DNS needs none
+
+            assert api
+            found.append(EndpointSlices(each, api).ask)
+    return found

@@ -6,26 +6,22 @@ from it (`make generated`), and the tests hold every line against it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from worker import __version__
-from worker.log import fields
+from worker.log import fields, sentences
 from worker.log.fields import Field, Value
-from worker.words import OUTCOMES, REASONS, RESOLUTION_ERRORS, SIGNALS, WAITS, meanings
-
-Event = MutableMapping[str, Any]  # one event as it is logged: the name of a field -> its value
-
-# The purpose of each wait in `resolution.waiting`, in the middle of a sentence.
-WAITING = {
-    "cached_answer": "for a newer answer",
-    "min_pods": "for more pods to be listed",
-    "absent": "in case a pod that is no longer listed comes back",
-    "no_answer": "for a pod to be listed",
-}
-NOT_CONFIRMED = "not confirmed by a newer answer"
-# The reason why a broadcast was over before its first answer.
-NOBODY_CALLED = {"cancelled": "the run was stopped", "deadline": "the deadline passed"}
+from worker.log.sentences import Event
+from worker.words import (
+    DISCOVERIES,
+    OUTCOMES,
+    REASONS,
+    RESOLUTION_ERRORS,
+    SIGNALS,
+    WAITS,
+    meanings,
+)
 
 
 class EventType(NamedTuple):
@@ -50,50 +46,6 @@ class EventType(NamedTuple):
         if self.of_one_broadcast:
             return (*fields.COMMON, fields.BROADCAST._replace(when=""), *self.fields)
         return (*fields.COMMON, *self.fields)
-
-
-# --- sentences ----------------------------------------------------------------------------------
-
-
-def _call_failed(e: Event) -> str:
-    again = e.get("retry_in_seconds")
-    what_next = "not called again" if again is None else f"next call in {again:.1f} s or later"
-    return f"{e['endpoint']}: {e['error_message']}; {what_next}"
-
-
-def _after(calls: int) -> str:
-    return f"after {_calls(calls)}" if calls else "without a call"
-
-
-def _calls(number: int) -> str:
-    return f"{number} call{'s' * (number > 1)}"
-
-
-def _broadcast_finished(e: Event) -> str:
-    reason, text = e.get("reason"), f"{e['outcome']}: {_counts(e)}"
-    if reason in NOBODY_CALLED and not e["rounds"]:
-        text = f"{e['outcome']}: nobody was called before {NOBODY_CALLED[reason]}"
-    elif reason and not e.get(reason):  # else the counts have the word already
-        text += f" ({reason})"
-    elif not reason and not e["confirmed"]:
-        text += f"; {NOT_CONFIRMED}"
-    return f"{text}. Hint: {e['hint']}" if e.get("hint") else text
-
-
-def _config_invalid(e: Event) -> str:
-    place = [str(e[key]) for key in ("config_file", "line", "column") if e.get(key)]
-    return ": ".join(filter(None, [":".join(place), e.get("key"), e["error_message"]]))
-
-
-def _run_finished(e: Event) -> str:
-    if e.get("error_message"):
-        return f"exit code {e['exit_code']}: {e['error_message']}"
-    return f"{e['outcome']}, exit code {e['exit_code']}: {_counts(e)}"
-
-
-def _counts(e: Event) -> str:
-    others = [f"{e[what]} {what}" for what in ("failed", "gone", "cancelled") if e.get(what)]
-    return ", ".join([f"{e['acknowledged']} of {e['seen']} endpoints acknowledged", *others])
 
 
 # --- the table ----------------------------------------------------------------------------------
@@ -129,9 +81,12 @@ EVENTS: tuple[EventType, ...] = (
             Field("request_url", "string", "`url`", "http://web-server-headless:8080/clear-caches"),
             Field("method", "string", "`method`", "POST"),
             Field("concurrency", "integer", "`concurrency`: calls in flight at once", 16, "calls"),
+            Field("discovery", "string", "`discovery`", "endpointslices", values=DISCOVERIES),
             fields.DEADLINE,
         ),
-        lambda e: f"{e['method']} {e['request_url']}, at most {_calls(e['concurrency'])} at once",
+        lambda e: (
+            f"{e['method']} {e['request_url']}, at most {sentences.calls(e['concurrency'])} at once"
+        ),
     ),
     EventType(
         "endpoints.resolved",
@@ -143,7 +98,15 @@ EVENTS: tuple[EventType, ...] = (
             Field("endpoints", "integer", "how many this answer lists", 3, "endpoints"),
             Field("newcomers", "integer", "of these, not listed before", 1, "endpoints"),
             Field("left", "integer", "listed in the last answer, but not in this", 0, "endpoints"),
-            Field("ttl_seconds", "integer", "the answer's TTL", 5, "seconds"),
+            Field(
+                "not_ready",
+                "integer",
+                "pods that are not called, since they are not ready",
+                1,
+                "endpoints",
+                fields.BY_API,
+            ),
+            Field("ttl_seconds", "integer", "the answer's TTL", 5, "seconds", fields.BY_DNS),
             fields.ASKING,
             Field(
                 "newer",
@@ -157,7 +120,7 @@ EVENTS: tuple[EventType, ...] = (
             f"{e['qname']} lists {e['endpoints']} endpoints: "
             f"{e['newcomers']} new, {e['left']} no longer listed"
         ),
-        {"round": 2},
+        {"round": 2, "qname": "default/web-server-headless", "ttl_seconds": None},
     ),
     EventType(
         "resolution.failed",
@@ -189,7 +152,7 @@ EVENTS: tuple[EventType, ...] = (
             Field("reason", "string", "why it waits", "cached_answer", values=WAITS),
             Field("wait_seconds", "number", "time until the next question", 1.019422, "seconds"),
         ),
-        lambda e: f"waiting {e['wait_seconds']:.1f} s {WAITING[e['reason']]}",
+        lambda e: f"waiting {e['wait_seconds']:.1f} s {sentences.WAITING[e['reason']]}",
     ),
     EventType(
         "call.succeeded",
@@ -200,7 +163,9 @@ EVENTS: tuple[EventType, ...] = (
             fields.STATUS_CODE._replace(example=200, when=""),
             *(f._replace(when="") for f in fields.CALL_AFTER_STATUS),
         ),
-        lambda e: f"{e['endpoint']} answered {e['status_code']} in {e['duration_seconds']:.3f} s",
+        lambda e: (
+            f"{sentences.endpoint(e)} answered {e['status_code']} in {e['duration_seconds']:.3f} s"
+        ),
     ),
     EventType(
         "call.failed",
@@ -221,23 +186,26 @@ EVENTS: tuple[EventType, ...] = (
                 when="`log_response` is set and a body came",
             ),
         ),
-        _call_failed,
+        sentences.call_failed,
         {"level": "warning"},
     ),
     EventType(
         "endpoint.gone",
         ("warning",),
-        "An endpoint never accepted a connection, and was not listed again until `settle` was "
-        "over. It is owed no call.",
+        "An endpoint is no more, and is owed no call. By DNS: it never accepted a connection, and "
+        "was not listed again until `settle` was over. By EndpointSlices: its pod is no longer "
+        "listed, or is terminating.",
         (
-            fields.ENDPOINT,
+            *fields.ENDPOINT,
             fields.ATTEMPTS,
             fields.CALL_ERROR._replace(
-                meaning="how its last call failed", example="connect_timeout"
+                meaning="how its last call failed",
+                example="connect_timeout",
+                when="it was called",
             ),
         ),
         lambda e: (
-            f"{e['endpoint']} is gone: it never accepted a connection, and is no longer listed"
+            f"{sentences.endpoint(e)} is gone: no longer listed, {sentences.after(e['attempts'])}"
         ),
         {"attempts": 1},
     ),
@@ -246,28 +214,28 @@ EVENTS: tuple[EventType, ...] = (
         ("error",),
         "An endpoint was missed.",
         (
-            fields.ENDPOINT,
+            *fields.ENDPOINT,
             fields.ATTEMPTS,
             fields.CALL_ERROR._replace(meaning="why"),
             Field("listed", "boolean", "whether the last answer lists it", True),
         ),
-        lambda e: f"{e['endpoint']} was missed {_after(e['attempts'])}: {e['error_type']}",
+        sentences.endpoint_failed,
     ),
     EventType(
         "endpoint.cancelled",
         ("error",),
         "A stop signal came before the endpoint acknowledged; or it was never called, because the "
         "name turned out not to be that of a headless Service.",
-        (fields.ENDPOINT, fields.ATTEMPTS),
-        lambda e: f"{e['endpoint']} was given up {_after(e['attempts'])}",
+        (*fields.ENDPOINT, fields.ATTEMPTS),
+        lambda e: f"{sentences.endpoint(e)} was given up {sentences.after(e['attempts'])}",
         {"attempts": 0},
     ),
     EventType(
         "broadcast.finished",
         ("info", "warning", "error"),
         "A broadcast is over. The level is `error` if it is not complete, and `warning` if it is "
-        "complete but an endpoint is gone or no newer answer confirmed it. This line is written "
-        "at every `--log-level`.",
+        "complete but an endpoint is gone, a pod is not ready, or no newer answer confirmed it. "
+        "This line is written at every `--log-level`.",
         (
             Field("outcome", "string", "the result", "partial", values=OUTCOMES),
             Field("exit_code", "integer", "exit code of this broadcast alone: 0, 3 or 4", 3),
@@ -280,20 +248,38 @@ EVENTS: tuple[EventType, ...] = (
                 values=REASONS,
             ),
             *fields.COUNTS,
-            Field("rounds", "integer", "how many questions were asked", 6, "questions"),
+            Field(
+                "not_ready",
+                "integer",
+                "pods of the last answer that were not called, since they are not ready",
+                1,
+                "endpoints",
+                fields.BY_API,
+            ),
+            Field(
+                "rounds", "integer", "how many questions had an answer, or failed", 6, "questions"
+            ),
             Field("calls", "integer", "how many calls were made", 7, "calls"),
             Field("confirmed", "boolean", "whether a newer answer listed nobody new", True),
             fields.DURATION,
             Field(
                 "failed_endpoints",
                 "string",
-                "the first 20 endpoints that failed, as `10.1.0.9:8080 status, …`",
-                "10.1.0.9:8080 status",
+                "the first 20 endpoints that failed, as `10.1.0.9:8080 status 503, …`; with "
+                "EndpointSlices as `web-7d4b9-x2x (10.1.0.9:8080) status 503, …`",
+                "web-7d4b9-x2x (10.1.0.9:8080) status 503",
                 when="an endpoint failed",
+            ),
+            Field(
+                "not_ready_endpoints",
+                "string",
+                "the first 20 pods that are not ready, as `web-7d4b9-x2x (10.1.0.9:8080), …`",
+                "web-7d4b9-k8m (10.1.0.12:8080)",
+                when="`not_ready` is above 0",
             ),
             fields.HINT,
         ),
-        _broadcast_finished,
+        sentences.broadcast_finished,
     ),
     EventType(
         "shutdown.requested",
@@ -329,7 +315,7 @@ EVENTS: tuple[EventType, ...] = (
                 example="unknown key: did you mean timeout?",
             ),
         ),
-        _config_invalid,
+        sentences.config_invalid,
         of_one_broadcast=False,
     ),
     EventType(
@@ -392,7 +378,7 @@ EVENTS: tuple[EventType, ...] = (
                 when="the exit code is 1 or 2, or a stop signal came before the run began",
             ),
         ),
-        _run_finished,
+        sentences.run_finished,
         {"error_message": None},
         of_one_broadcast=False,
     ),

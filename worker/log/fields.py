@@ -74,13 +74,33 @@ WORKER_POD = Field(
 )
 WORKER_NODE = Field("worker_node", "string", "the value of NODE_NAME", "node-3", when=VARIABLE_SET)
 
-ENDPOINT = Field("endpoint", "string", "the pod's address, `IP:port`", "10.1.0.9:8080")
+BY_DNS = "`discovery` is `dns`"
+BY_API = "`discovery` is `endpointslices`"
+NAMES_POD = f"{BY_API}, and it names one"
+ENDPOINT = (
+    Field(
+        "endpoint",
+        "string",
+        "the pod's address, `IP:port`; without a port if that failed as `no_port`",
+        "10.1.0.9:8080",
+    ),
+    Field("target_pod", "string", "the pod's name", "web-7d4b9-x2x", when=NAMES_POD),
+    Field("target_node", "string", "its node's name", "node-3", when=NAMES_POD),
+    Field(
+        "target_uid",
+        "string",
+        "the pod's uid: a name and an address come back, a uid does not",
+        "5bc04a48-6a48-4b5c-9bd0-6d4e3f5d2b51",
+        when=NAMES_POD,
+    ),
+)
 ATTEMPTS = Field("attempts", "integer", "how many calls were made to it", 5, "calls")
 ROUND = Field("round", "integer", "number of the question in this broadcast, from 1", 1)
 QNAME = Field(
     "qname",
     "string",
-    "the absolute name that DNS was asked for, without the final dot",
+    "who was asked for: the absolute name without the final dot; of the Kubernetes API, "
+    "`namespace/service`",
     "web-server-headless.default.svc.cluster.local",
 )
 ASKING = Field("duration_seconds", "number", "how long the answer took", 0.000712, "seconds")
@@ -93,7 +113,7 @@ CALL_ERROR = Field(
 )
 ERROR_MESSAGE = Field("error_message", "string", "the details", "answered 503 Service Unavailable")
 CALL_BEFORE_STATUS = (
-    ENDPOINT,
+    *ENDPOINT,
     ROUND,
     Field("attempt", "integer", "attempt number, from 1", 1),
 )

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from worker.log.events import Event
+from worker.log.sentences import Event
 
 LogFormat = Literal["json", "console", "gcp", "ecs"]
 

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 import structlog
 
-from worker.log.events import BY_NAME, Event
+from worker.log.events import BY_NAME
 from worker.log.formats import RENDERERS, LogFormat, json_line
 from worker.log.masking import Masker
+from worker.log.sentences import Event
 from worker.log.sink import Sink
 from worker.model import Endpoint
 from worker.words import LEVELS, Level, worst
@@ -70,7 +71,7 @@ def configure(
         entry = _tidy({**head, **event}, masker)
         endpoint = event.get("endpoint")
         if log_format == "ecs" and endpoint and entry["endpoint"] == str(endpoint):
-            entry["server_address"], entry["server_port"] = endpoint
+            entry["server_address"], entry["server_port"] = endpoint.socket_address
         return entry
 
     def render(_logger: object, _name: str, event: Event) -> bytes:

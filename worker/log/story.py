@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from worker.log.events import WAITING, Event
+from worker.log.sentences import WAITING, Event, endpoint
 
 CALLING = "calling"
 
@@ -30,6 +30,7 @@ class Progress:
     outcome: str = ""  # once it has ended; then also:
     reason: str = ""
     confirmed: bool = True
+    not_ready: int = 0
     hint: str = ""
 
     def observe(self, event: Event, now: float) -> None:
@@ -48,13 +49,14 @@ class Progress:
             case "call.failed":
                 self._observe_failed_call(event, now)
             case "endpoint.gone" | "endpoint.failed" | "endpoint.cancelled":
-                self.missed.setdefault(self._cause(event), []).append(event["endpoint"])
+                self.missed.setdefault(self._cause(event), []).append(endpoint(event))
             case "shutdown.requested":
                 self._turn_to(f"stopping after {event['signal']}: calls in flight may end")
                 self.stopping = True
             case "broadcast.finished":
                 self.outcome, self.confirmed = event["outcome"], event["confirmed"]
                 self.reason, self.hint = event.get("reason", ""), event.get("hint", "")
+                self.not_ready = event.get("not_ready", 0)
                 self.seen, self.acknowledged = event["seen"], event["acknowledged"]
                 self.failed = event["failed"] + event["cancelled"]
             case "run.finished":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -22,7 +23,9 @@ class Facts(NamedTuple):
     too_early: str  # " before 2 of 3 endpoints had acknowledged", where some had not
     other_remedies: str  # than a later deadline, where something else held the calls up
     ending: Ending | None
-    resolution_error: str | None  # of the last question
+    resolution_error: str | None  # of the last question …
+    resolution_message: str  # … and its words
+    account: str  # that the Kubernetes API refused, or the usual one
     stale: bool  # the last answer may be an old copy
     ended_by_run: bool  # the run's deadline is earlier than the broadcast's
     has_credentials: bool
@@ -36,7 +39,8 @@ def facts_of(broadcast: Broadcast, report: BroadcastReport) -> Facts:
     last = _alike([e.last for e in report.endpoints if e.verdict == "failed"])
     failed, seen = report.count_of("failed"), len(report.endpoints)
     exchange = broadcast.exchange
-    service, namespace = _service_of(exchange.url.host)
+    service, namespace = exchange.url.service
+    failure = report.failure
     headers = {name.lower() for name, _ in exchange.headers}
     return Facts(
         cases=frozenset(_cases(report, last)),
@@ -48,7 +52,9 @@ def facts_of(broadcast: Broadcast, report: BroadcastReport) -> Facts:
         other_remedies=" or concurrency" * (seen > broadcast.concurrency)
         + ", or lower stagger" * bool(broadcast.stagger_seconds),
         ending=report.ending,
-        resolution_error=report.resolution_error,
+        resolution_error=failure.error_type if failure else None,
+        resolution_message=failure.error_message if failure else "",
+        account=_account(failure.error_message if failure else ""),
         stale=report.stale,
         ended_by_run=report.ended_by_run,
         has_credentials=bool(exchange.auth) or "authorization" in headers,
@@ -58,18 +64,10 @@ def facts_of(broadcast: Broadcast, report: BroadcastReport) -> Facts:
     )
 
 
-def _service_of(host: str) -> tuple[str, str]:
-    """The Service's name and its namespace's, "" where the host does not say.
-
-    https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/: a Service is
-    web, web.shop or web.shop.svc.ZONE, and one of its pods has its own name before that.
-    """
-    labels = host.removesuffix(".").split(".")
-    if "svc" in labels[2:]:
-        labels = labels[: labels.index("svc", 2)][-2:]
-    elif len(labels) == 3:
-        labels = labels[1:]
-    return labels[0], labels[1] if len(labels) > 1 else ""
+def _account(message: str) -> str:
+    """The user whom the Kubernetes API names in its refusal, as `kubectl --as` takes it."""
+    found = re.search(r'User "([^"]+)"', message)
+    return found[1] if found else "system:serviceaccount:NAMESPACE:pod-broadcast"
 
 
 def _cases(report: BroadcastReport, last: CallResult | None) -> Iterator[str]:

@@ -32,6 +32,11 @@ def _says(*words: str) -> Condition:
     return lambda f: any(word in (f.last.error_message or "") for word in words)
 
 
+def _api_said(*words: str) -> Condition:
+    """True if the failure of the last question has one of these in its message."""
+    return lambda f: any(word in f.resolution_message for word in words)
+
+
 def _from_envoy(f: Facts) -> bool:
     """True if the response names Envoy, the proxy of a mesh, as its server."""
     return "envoy" in (f.last.server or "").lower()
@@ -60,11 +65,18 @@ HINTS: dict[tuple[str, Condition], str] = {
         "the deadline of {broadcast.deadline_seconds:g} s passed before a newer answer could "
         "confirm the result: raise deadline"
     ),
-    ("unconfirmed", lambda f: not f.broadcast.settle_seconds): (
+    ("unconfirmed", lambda f: not f.broadcast.settle_seconds and f.broadcast.discovery == "dns"): (
         "settle is 0s, so nothing was confirmed: set settle to more than a DNS cache's TTL"
     ),
-    ("unconfirmed", lambda f: f.resolution_error): (
+    ("unconfirmed", lambda f: not f.broadcast.settle_seconds): (
+        "settle is 0s, so nothing was confirmed: leave out settle"
+    ),
+    ("unconfirmed", lambda f: f.resolution_error and f.broadcast.discovery == "dns"): (
         "the last question failed ({resolution_error}): look at the pods of DNS and their logs"
+    ),
+    ("unconfirmed", lambda f: f.resolution_error): (
+        "the last question failed ({resolution_error}): its line resolution.failed has the words "
+        "of the Kubernetes API"
     ),
     ("unconfirmed", lambda f: f.stale): (
         "DNS answered with TTL 0 or said that its answer is stale, which confirms nothing: look at "
@@ -75,9 +87,16 @@ HINTS: dict[tuple[str, Condition], str] = {
         "set settle to more than the TTL of the DNS cache (40s for the usual 30s)"
     ),
     # --- how the calls failed ---
+    ("connect_refused", lambda f: f.acknowledged and f.broadcast.discovery == "dns"): (
+        "the other pods answered, so these may have crashed: find them with "
+        "kubectl get pods -A -o wide --field-selector status.podIP={last.endpoint.address}"
+    ),
     ("connect_refused", lambda f: f.acknowledged): (
-        "the other pods answered, so these may have crashed: "
-        "find them with kubectl get pods -o wide"
+        "the other pods answered, so these may have crashed: kubectl describe pod{in_namespace}"
+    ),
+    ("connect_refused", lambda f: f.broadcast.discovery == "endpointslices"): (
+        "nothing listens on port {last.endpoint.port} of the pods: the port is the container's, "
+        "not the Service's, so set port_name, or the container's own port in url"
     ),
     ("connect_refused", always): (
         "nothing listens on port {exchange.url.port} of the pods: a headless Service maps no "
@@ -152,6 +171,11 @@ HINTS: dict[tuple[str, Condition], str] = {
         "the pods answer {last.status_code} without the text of expect.body_contains: "
         "set log_response: true to see what they say"
     ),
+    ("no_port", always): (
+        "the pods' EndpointSlices have no TCP port {broadcast.port_name}: set port_name to the "
+        "name of one that they have, or write the container's port in url; "
+        "kubectl get endpointslices{in_namespace} -l kubernetes.io/service-name={service} -o yaml"
+    ),
     ("local", always): (
         "the fault is in this pod, not in the others: lower concurrency, or raise this pod's limit "
         "of open files (ulimit -n)"
@@ -208,11 +232,12 @@ HINTS: dict[tuple[str, Condition], str] = {
         "kubectl get endpointslices{in_namespace} -l kubernetes.io/service-name={service}"
     ),
     ("not_headless", always): (
-        "set clusterIP: None in the Service, or use a second Service that has it in url"
+        "set clusterIP: None in the Service, or use a second Service that has it in url, "
+        "or set discovery: endpointslices, which reaches the pods of any Service"
     ),
     ("unproven", always): (
         "has the Service clusterIP: None? if so, let DNS name its pods: CoreDNS does with "
-        "kubernetes ZONE in-addr.arpa ip6.arpa in its Corefile"
+        "kubernetes ZONE in-addr.arpa ip6.arpa in its Corefile; or set discovery: endpointslices"
     ),
     ("outside_cluster", always): (
         "is there a Service of that name, and is its type not ExternalName? to call a host outside "
@@ -235,12 +260,41 @@ HINTS: dict[tuple[str, Condition], str] = {
         "does a NetworkPolicy allow this pod port 53, UDP and TCP, and is DNS running? " + KUBE_DNS
     ),
     ("dns_truncated", always): (
-        "one DNS answer holds about 4,000 addresses: "
+        "one DNS answer holds about 4,000 addresses: set discovery: endpointslices, or "
         "split the Service by a label into several, with a broadcast for each"
     ),
     ("dns_capped", always): (
         "kube-dns lists 1,000 endpoints at most, so that some may be missing: "
+        "set discovery: endpointslices, or "
         "split the Service by a label into several, with a broadcast for each"
+    ),
+    ("api_forbidden", _api_said("answered 401")): (
+        "the API server does not accept the token: is --service-account of this cluster, and does "
+        "the kubelet renew its token, as with manifests/components/endpointslices?"
+    ),
+    ("api_forbidden", always): (
+        "add manifests/components/endpointslices, whose Role lets the worker list EndpointSlices; "
+        "this has to say yes: kubectl auth can-i list endpointslices.discovery.k8s.io"
+        "{in_namespace} --as {account}"
+    ),
+    ("api_unreachable", _api_said("answered ", "expire")): (
+        "the API server is there, but overloaded or failing: kubectl get --raw /readyz"
+    ),
+    ("api_unreachable", _api_said("certificate", "SSL", "match")): (
+        "the certificate of the API server could not be verified: ca.crt in --service-account has "
+        "to be that of its CA, and --api-server one of its names"
+    ),
+    ("api_unreachable", always): (
+        "does a NetworkPolicy allow this pod the port of the API server, and is it up? "
+        "kubectl get --raw /readyz"
+    ),
+    ("api_error", _api_said("cannot be read", "sends a page")): (
+        "look at what the Service's slices hold: "
+        "kubectl get endpointslices{in_namespace} -l kubernetes.io/service-name={service} -o yaml"
+    ),
+    ("api_error", always): (
+        "is --api-server the address of a Kubernetes API (1.21 or newer), or of a proxy for one "
+        "such as kubectl proxy?"
     ),
     ("min_pods", always): (
         "{acknowledged} pods acknowledged, and min_pods is {broadcast.min_pods}: "

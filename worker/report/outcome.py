@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import get_args
 
-from worker.model import BroadcastReport, RunReport
+from worker.model import BroadcastReport, Endpoint, EndpointReport, RunReport, Target
 from worker.words import LEVELS, OUTCOMES, Level, Outcome, Reason, Verdict, worst
 
 EXIT_CODES: dict[Outcome, int] = {"complete": 0, "partial": 3, "failed": 4}
@@ -46,7 +46,8 @@ def level(report: BroadcastReport) -> Level:
     """The level of `broadcast.finished`."""
     if report.outcome != "complete":
         return "error"
-    return "warning" if report.count_of("gone") or not report.confirmed else "info"
+    remarkable = report.count_of("gone") or report.not_ready or not report.confirmed
+    return "warning" if remarkable else "info"
 
 
 def run_level(run: RunReport) -> Level:
@@ -57,7 +58,7 @@ def run_level(run: RunReport) -> Level:
 def summary(run: RunReport) -> dict[str, str | int | float]:
     """The fields of `run.finished`."""
     reports = run.broadcasts
-    outcomes = [report.outcome for report in reports]
+    outcomes: list[str] = [report.outcome for report in reports]
     verdicts = get_args(Verdict)
     return {
         "outcome": run_outcome(reports),
@@ -70,7 +71,31 @@ def summary(run: RunReport) -> dict[str, str | int | float]:
 
 
 def failed_endpoints(report: BroadcastReport) -> str | None:
-    """The first 20 that failed, as `10.0.0.7:8080 connect_timeout, …`; None if none did."""
-    failed = [e for e in report.endpoints if e.verdict == "failed"]
-    listed = [f"{e.endpoint} {e.error_type}" for e in failed[:LISTED_ENDPOINTS]]
-    return ", ".join(listed + ["…"] * (len(failed) > LISTED_ENDPOINTS)) or None
+    """The first 20 that failed, as `10.0.0.7:8080 status 503, …`; None if none did.
+
+    With the pod's name where it is known: `web-7d4b9-x2x (10.0.0.7:8080) status 503`.
+    """
+    failed = [each for each in report.endpoints if each.verdict == "failed"]
+    return _listed([f"{named(each.endpoint, each.target)} {_cause(each)}" for each in failed])
+
+
+def not_ready_endpoints(report: BroadcastReport) -> str | None:
+    """The first 20 that were not called, since they are not ready; None if there are none."""
+    return _listed([named(endpoint, target) for endpoint, target in report.not_ready.items()])
+
+
+def named(endpoint: Endpoint, target: Target | None) -> str:
+    """The endpoint, with its pod's name where it is known."""
+    return f"{target.pod} ({endpoint})" if target and target.pod else str(endpoint)
+
+
+def _cause(report: EndpointReport) -> str:
+    """The error's word, with the status code that came."""
+    if report.error_type == "status" and report.last:
+        return f"status {report.last.status_code}"
+    return str(report.error_type)
+
+
+def _listed(texts: Sequence[str]) -> str | None:
+    more = ["…"] * (len(texts) > LISTED_ENDPOINTS)
+    return ", ".join([*texts[:LISTED_ENDPOINTS], *more]) or None

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from worker.model import Answer, Broadcast, CallResult, Endpoint, ResolutionFailure
+from worker.model import Answer, Broadcast, CallResult, Endpoint, ResolutionFailure, Target
 from worker.words import Ending
 
 Phase = Literal["owed", "queued", "called", "acknowledged", "failed"]
@@ -32,12 +32,25 @@ class Entry(NamedTuple):
     attempts: int = 0  # calls that have ended
     called_by: int = 0  # `listed_by` when its last call began
     reached: bool = False  # a connection was accepted once, whatever came of it
+    gone: bool = False  # its pod is no more, by the last answer
     last: CallResult | None = None
 
     @property
     def may_be_called(self) -> bool:
-        """True unless it has acknowledged or failed for good, be it listed or not."""
-        return self.phase in {"owed", "queued", "called"}
+        """True unless it has acknowledged, failed for good, or is no more."""
+        return self.phase in {"owed", "queued", "called"} and not self.gone
+
+
+def newcomer(endpoint: Endpoint, answer: Answer, number: int) -> Entry:
+    """The entry of an endpoint that this answer, to the question of that number, lists first.
+
+    Without a port there is nothing to call: it has failed.
+    """
+    entry = Entry(answer, number)
+    if endpoint.port:
+        return entry
+    missed = CallResult(endpoint, span_id="", duration_seconds=0.0, error_type="no_port")
+    return entry._replace(phase="failed", last=missed)
 
 
 @dataclass(slots=True)
@@ -61,6 +74,10 @@ class Books:
     stopped: bool = False
     ending: Ending | None = None
 
+    def target(self, endpoint: Endpoint) -> Target | None:
+        """The endpoint's pod, where the witness knows it."""
+        return self.entries[endpoint].listed_in.targets.get(endpoint)
+
     def is_listed(self, entry: Entry) -> bool:
         return entry.listed_in is self.answer
 
@@ -76,7 +93,7 @@ class Books:
 
         A pod that restarts is not listed for a while. Its cache may be on a volume, and come back.
         """
-        missing = not self.is_listed(entry) and entry.phase != "acknowledged"
+        missing = not self.is_listed(entry) and not entry.gone and entry.phase != "acknowledged"
         return missing and (not entry.reached or entry.may_be_called)
 
     def too_few(self) -> bool:
@@ -84,18 +101,20 @@ class Books:
         present = sum(e.phase == "acknowledged" or self.is_listed(e) for e in self.entries.values())
         return present < self.broadcast.min_pods
 
-    def confirmed(self) -> bool:
-        """True if an answer shows that nobody was missed.
+    def is_after_calls(self) -> bool:
+        """True if the last answer is one of after all calls.
 
         It was asked for after the last call had ended, and it cannot be a cached copy of an answer
         that calls were made from.
         """
         return (
             not self.in_flight
-            and self.failure is None
             and self.answer is not None
             and self.in_force is not None
             and self.answer_asked_at >= self.last_call_ended_at
             and self.answer.is_newer_than(self.in_force)
-            and not any(self.owed())
         )
+
+    def confirmed(self) -> bool:
+        """True if an answer shows that nobody was missed."""
+        return self.failure is None and self.is_after_calls() and not any(self.owed())

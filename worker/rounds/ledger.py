@@ -20,7 +20,7 @@ from worker.model import (
     ResolutionFailure,
 )
 from worker.rounds import rules, verdict
-from worker.rounds.books import Books, Entry
+from worker.rounds.books import Books, newcomer
 from worker.rounds.steps import (
     Ask,
     Booked,
@@ -97,8 +97,15 @@ class Ledger:
         return bool(self._queue) and not given_up
 
     def _is_never_resolved(self) -> bool:
-        failure = self.books.failure
-        return failure is not None and not RESOLUTION_ERRORS[failure.error_type].retried
+        """True if no later answer can help.
+
+        A right that is missing after there was an answer may be back in a moment: an API server
+        that starts does not know the Roles yet.
+        """
+        if not self.books.failure:
+            return False
+        fault = RESOLUTION_ERRORS[self.books.failure.error_type]
+        return not fault.retried and (not self.books.answer or fault.shows == "somebody")
 
     # --- what to do ---------------------------------------------------------------------------
 
@@ -155,9 +162,11 @@ class Ledger:
             return math.inf
         if now >= self.books.deadline_at:
             return math.inf
-        pause = rules.pause_seconds(self._failures) if self._failures else self._gap()
-        shared_at = self._due_at + rules.sharing_seconds(self._broadcast)
-        due_at = max(shared_at, (self._over_at if self._failures else self._asked_at) + pause)
+        due_at = self._due_at + rules.sharing_seconds(self._broadcast)
+        if failure := self.books.failure:
+            due_at = max(due_at, self._over_at + self._pause_after(failure))
+        else:
+            due_at = max(due_at, self._asked_at + self._gap())
         at = min(self._quiet_at, due_at)
         if busy or not self.books.questions:
             return at
@@ -172,6 +181,10 @@ class Ledger:
         """The least time between two questions, so that endpoints that are due share one."""
         took = self._over_at - self._asked_at
         return rules.gap_seconds(self._broadcast, took) if self.books.questions else 0.0
+
+    def _pause_after(self, failure: ResolutionFailure) -> float:
+        """The wait before the next question, after one that had no answer."""
+        return max(rules.pause_seconds(self._failures), failure.retry_after_seconds)
 
     def _wait(self, ask_at: float, busy: bool, now: float) -> Wait:
         """The wait until something has to be done, and its reason."""
@@ -194,7 +207,9 @@ class Ledger:
             return "backoff"
         if books.too_few():
             return "min_pods"
-        return "absent" if books.confirmed() else "cached_answer"
+        if books.confirmed():
+            return "absent"
+        return "confirming" if books.answer and books.answer.exact else "cached_answer"
 
     # --- what happened ------------------------------------------------------------------------
 
@@ -212,11 +227,11 @@ class Ledger:
     def record_answer(self, answer: Answer, now: float) -> Change:
         """Books who is listed now, and who joins the queue or leaves it.
 
-        An answer that nobody is listed any more is believed only when a newer one repeats it: a
+        DNS's answer that nobody is listed any more is believed only when a newer one repeats it: a
         server that has just started may say so, and so may another one after a lost packet.
         """
         books = self.books
-        if not answer.endpoints and books.entries:
+        if not answer.endpoints and books.entries and not answer.exact:
             self._first_empty = self._first_empty or answer
             if not answer.is_newer_than(self._first_empty):
                 self.record_failure(answer.nobody(), now)
@@ -231,7 +246,7 @@ class Ledger:
         left = self._miss(answer, previous, now)
         self._due_at = self._find_due_at()
         if self._first is None:
-            self._first = set(answer.endpoints)
+            self._first = {endpoint for endpoint in answer.endpoints if endpoint.port}
         if answer.capped:
             books.capped = answer
         elif answer.endpoints and books.capped and answer.is_newer_than(books.capped):
@@ -252,34 +267,42 @@ class Ledger:
         for endpoint in answer.endpoints:
             entry = entries.get(endpoint)
             newcomers += entry is None
-            entry = entry or Entry(answer, number)
+            entry = entry or newcomer(endpoint, answer, number)
             phase = entry.phase
             if phase == "owed" and entry.due_at <= self._asked_at:
                 phase = "queued"
                 self._queue.append(endpoint)
             entries[endpoint] = entry._replace(
-                listed_in=answer, listed_by=number, missing_from=None, phase=phase
+                listed_in=answer, listed_by=number, missing_from=None, phase=phase, gone=False
             )
         return newcomers
 
     def _miss(self, answer: Answer, previous: Answer | None, now: float) -> int:
-        """Books who is no longer listed. Returns their number.
+        """Books who is no longer listed, and whose pod is no more. Returns how many left just now.
 
         An endpoint that waits for another call leaves the queue: its address may be another pod's
-        by now. One that was never called stays in it: it may only have become unready.
+        by now. One that was never called stays in it, unless its pod is no more: it may only have
+        become unready.
         """
-        books = self.books
-        left = [endpoint for endpoint, e in books.entries.items() if e.listed_in is previous]
-        for endpoint in left:
-            entry = books.entries[endpoint]._replace(missing_from=answer)
-            if entry.phase == "queued" and entry.attempts:
+        books, left = self.books, 0
+        missing = [(e, entry) for e, entry in books.entries.items() if not books.is_listed(entry)]
+        for endpoint, before in missing:
+            gone = answer.shows_gone(endpoint)
+            leaves = before.listed_in is previous
+            left += leaves
+            if not leaves and gone == before.gone:
+                continue
+            entry = before._replace(missing_from=before.missing_from or answer, gone=gone)
+            if entry.phase == "queued" and (entry.attempts or gone):
                 entry = entry._replace(phase="owed")
             books.entries[endpoint] = entry
+            if gone and self._first and entry.phase != "called":
+                self._first.discard(endpoint)
             if books.may_come_back(entry):
                 self._patience_began_at = max(self._patience_began_at, now)
-        if left:
+        if missing:
             self._queue = deque(e for e in self._queue if books.entries[e].phase == "queued")
-        return len(left)
+        return left
 
     def record_failure(self, failure: ResolutionFailure, now: float) -> None:
         """Books that a question had no answer, and why."""
@@ -288,16 +311,23 @@ class Ledger:
         self._quiet = 0
         self.books.failure = failure
         self._first = self._first or set()
-        self._quiet_at = now + rules.pause_seconds(self._failures)
+        self._quiet_at = now + self._pause_after(failure)
 
     def _end_question(self, now: float) -> None:
         self.books.questions += 1
         self._asking, self._over_at = False, now
 
     def _find_quiet_at(self, answer: Answer) -> float:
-        """The time to ask again after this answer if nobody is due by then."""
+        """The time to ask again after this answer if nobody is due by then.
+
+        The next answer of the API confirms the result at once; one of DNS may be a copy.
+        """
         if self._is_copy:
             return answer.forgotten_at
+        books = self.books
+        called = not (books.in_flight or self._queue or any(books.owed()))
+        if answer.exact and called and not books.is_after_calls():
+            return self._asked_at + rules.shortest_gap_seconds(self._over_at - self._asked_at)
         return self._over_at + rules.pause_seconds(self._quiet + 1)
 
     def record_started(self, endpoints: tuple[Endpoint, ...], now: float) -> None:
@@ -349,7 +379,7 @@ class Ledger:
         if not books.in_flight and not self._queue and not self._failures and books.answer:
             self._quiet = 0
             self._quiet_at = self._find_quiet_at(books.answer)
-        return Booked(entry.attempts, entry.called_by, seconds)
+        return Booked(entry.attempts, entry.called_by, seconds, books.target(result.endpoint))
 
     def record_cut(self) -> None:
         """Books that the calls in flight were told to end."""

@@ -34,6 +34,11 @@ def backoff_seconds(broadcast: Broadcast, attempts: int, retry_after: float | No
     return min(max(doubled, retry_after or 0.0), broadcast.backoff_max_seconds)
 
 
+def shortest_gap_seconds(took_seconds: float) -> float:
+    """The least time between two questions where nothing else forbids the second one."""
+    return min(took_seconds / QUESTIONS_SHARE, ASK_AGAIN_SECONDS)
+
+
 def sharing_seconds(broadcast: Broadcast) -> float:
     """The time that a question waits for those who are due soon after the first one.
 
@@ -43,9 +48,12 @@ def sharing_seconds(broadcast: Broadcast) -> float:
 
 
 def gap_seconds(broadcast: Broadcast, took_seconds: float) -> float:
-    """The least time between two questions, of which the first took so long."""
-    longest = max(broadcast.backoff_initial_seconds, took_seconds / QUESTIONS_SHARE)
-    return min(longest, ASK_AGAIN_SECONDS)
+    """The least time between two questions, of which the first took so long.
+
+    Those who are due within `backoff.initial` share a question.
+    """
+    shared = min(broadcast.backoff_initial_seconds, ASK_AGAIN_SECONDS)
+    return max(shared, shortest_gap_seconds(took_seconds))
 
 
 def pause_seconds(questions: int) -> float:

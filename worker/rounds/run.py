@@ -12,11 +12,19 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from worker.calls.loop import Ended
-from worker.log.events import WAITING
+from worker.log.sentences import WAITING
 from worker.log.setup import Log
-from worker.model import Answer, Broadcast, BroadcastReport, CallResult, ResolutionFailure
+from worker.model import (
+    Answer,
+    Broadcast,
+    BroadcastReport,
+    CallResult,
+    Endpoint,
+    ResolutionFailure,
+    Target,
+)
 from worker.report.hints import hint
-from worker.report.outcome import exit_code, failed_endpoints, level
+from worker.report.outcome import exit_code, failed_endpoints, level, not_ready_endpoints
 from worker.rounds.schedule import Schedule
 from worker.rounds.steps import Ask, Booked, Call, Cut, Finish, Wait
 from worker.rounds.world import Message, World
@@ -84,6 +92,7 @@ class Rounds:
             request_url=broadcast.exchange.url.text,
             method=broadcast.exchange.method,
             concurrency=broadcast.concurrency,
+            discovery=broadcast.discovery,
             deadline_seconds=self._schedule.ledgers[number].deadline_seconds,
         )
         self._go_on(number)
@@ -171,6 +180,7 @@ class Rounds:
             raise outcome
         ledger, log, now = self._schedule.ledgers[number], self._logs[number], self._world.now()
         seconds = now - self._asked_at[number]
+        by_api = self._broadcasts[number].discovery == "endpointslices"
         if isinstance(outcome, ResolutionFailure):
             ledger.record_failure(outcome, now)
             failure = outcome
@@ -184,7 +194,8 @@ class Rounds:
                     endpoints=change.endpoints,
                     newcomers=change.newcomers,
                     left=change.left,
-                    ttl_seconds=outcome.ttl_seconds,
+                    not_ready=len(outcome.not_ready) if by_api else None,
+                    ttl_seconds=None if by_api else outcome.ttl_seconds,
                     newer=change.newer,
                     duration_seconds=seconds,
                 )
@@ -205,6 +216,7 @@ class Rounds:
 def _log_call(result: CallResult, booked: Booked, log: Log) -> None:
     fields = {
         "endpoint": result.endpoint,
+        **_target_fields(result.endpoint, booked.target),
         "round": booked.round,
         "attempt": booked.attempt,
         "status_code": result.status_code,
@@ -226,10 +238,25 @@ def _log_call(result: CallResult, booked: Booked, log: Log) -> None:
     )
 
 
+def _target_fields(endpoint: Endpoint, target: Target | None) -> dict[str, str | None]:
+    """The pod behind the endpoint: an address and a name come back, a uid does not."""
+    if not target:
+        return {}
+    return {
+        "target_pod": target.pod or None,
+        "target_node": target.node or None,
+        "target_uid": endpoint.uid or None,
+    }
+
+
 def _log_report(broadcast: Broadcast, report: BroadcastReport, log: Log) -> None:
     """A line for each endpoint that did not acknowledge, and the one that counts them."""
     for endpoint in report.endpoints:
-        fields = {"endpoint": endpoint.endpoint, "attempts": endpoint.attempts}
+        fields = {
+            "endpoint": endpoint.endpoint,
+            **_target_fields(endpoint.endpoint, endpoint.target),
+            "attempts": endpoint.attempts,
+        }
         match endpoint.verdict:
             case "gone":
                 log.warning("endpoint.gone", **fields, error_type=endpoint.error_type)
@@ -253,10 +280,12 @@ def _log_report(broadcast: Broadcast, report: BroadcastReport, log: Log) -> None
         failed=report.count_of("failed"),
         gone=report.count_of("gone"),
         cancelled=report.count_of("cancelled"),
+        not_ready=len(report.not_ready) if broadcast.discovery == "endpointslices" else None,
         rounds=report.rounds,
         calls=report.calls,
         confirmed=report.confirmed,
         duration_seconds=report.duration_seconds,
         failed_endpoints=failed_endpoints(report),
+        not_ready_endpoints=not_ready_endpoints(report),
         hint=hint(broadcast, report),
     )

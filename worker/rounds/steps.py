@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from worker.model import Endpoint, Exchange
+from worker.model import Endpoint, Exchange, Target
 from worker.words import Ending, WaitReason
 
 CutReason = Literal["deadline", "cancelled"]
@@ -61,9 +61,10 @@ class Change(NamedTuple):
 
 class Booked(NamedTuple):
     """A call's attempt number, from 1, the number of the question that listed its endpoint before
-    it began, and the seconds until the next call, if one will come.
+    it began, the seconds until the next call, if one will come, and the pod, if it is known.
     """
 
     attempt: int
     round: int
     retry_in_seconds: float | None
+    target: Target | None = None

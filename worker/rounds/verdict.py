@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from worker.model import BroadcastReport, Endpoint, EndpointReport
+from worker.model import BroadcastReport, Endpoint, EndpointReport, Target
 from worker.report.outcome import outcome_of
 from worker.rounds.books import Books, Entry
 from worker.words import RESOLUTION_ERRORS, Reason, Verdict
@@ -23,12 +23,21 @@ def report(books: Books, now: float) -> BroadcastReport:
         rounds=books.questions,
         calls=books.calls,
         confirmed=books.confirmed(),
-        resolution_error=books.failure.error_type if books.failure else None,
+        failure=books.failure,
         stale=books.answer is not None and books.answer.stale,
         duration_seconds=now - books.started_at,
         ending=books.ending,
         ended_by_run=books.deadline_at < books.started_at + books.broadcast.deadline_seconds,
+        not_ready=not_ready(books),
     )
+
+
+def not_ready(books: Books) -> dict[Endpoint, Target]:
+    """The pods that the last answer names, and that were not called, since they are not ready."""
+    if not books.answer:
+        return {}
+    left_out = books.answer.not_ready - books.entries.keys()
+    return {each: books.answer.targets[each] for each in sorted(left_out)}
 
 
 def judge(books: Books, endpoint: Endpoint, entry: Entry) -> EndpointReport:
@@ -37,6 +46,8 @@ def judge(books: Books, endpoint: Endpoint, entry: Entry) -> EndpointReport:
     error_type = entry.last.error_type if entry.last else None
     if entry.phase == "acknowledged":
         verdict = "acknowledged"
+    elif entry.gone:
+        verdict = "gone"
     elif error_type == "cancelled" or _is_given_up(books, entry):
         verdict = "cancelled"
     elif books.ending == "deadline" and books.is_owed(entry):
@@ -44,7 +55,8 @@ def judge(books: Books, endpoint: Endpoint, entry: Entry) -> EndpointReport:
     elif is_gone(books, entry):
         verdict = "gone"
     listed = books.is_listed(entry)
-    return EndpointReport(endpoint, verdict, entry.attempts, error_type, listed, entry.last)
+    target = books.target(endpoint)
+    return EndpointReport(endpoint, verdict, entry.attempts, error_type, listed, entry.last, target)
 
 
 def _is_given_up(books: Books, entry: Entry) -> bool:
@@ -55,11 +67,11 @@ def _is_given_up(books: Books, entry: Entry) -> bool:
 
 
 def is_gone(books: Books, entry: Entry) -> bool:
-    """True if it was tried, never accepted a connection, and is no longer listed, for good.
+    """True if DNS shows that it is no more: the API's answers say so (`Entry.gone`).
 
-    It was missing until `settle` was over, and the last answer, which lists others, is newer than
-    the first that did not list it. One unlucky copy in a cache proves nothing, nor does an answer
-    that lists nobody.
+    It was tried, never accepted a connection, and was missing until `settle` was over. The last
+    answer, which lists others, is newer than the first that did not list it. One unlucky copy in a
+    cache proves nothing, nor does an answer that lists nobody.
     """
     answer = books.answer
     return (
@@ -69,6 +81,7 @@ def is_gone(books: Books, entry: Entry) -> bool:
         and books.ending == "settle"
         and books.failure is None
         and answer is not None
+        and not answer.exact
         and bool(answer.endpoints)
         and entry.missing_from is not None
         and answer.is_newer_than(entry.missing_from)
@@ -78,16 +91,18 @@ def is_gone(books: Books, entry: Entry) -> bool:
 def find_reason(books: Books, counts: Counter[Verdict], deadline_hit: bool) -> Reason | None:
     """The reason why the broadcast is not complete, or None if it is."""
     failure = books.failure.error_type if books.failure else None
-    if failure and not RESOLUTION_ERRORS[failure].retried:
-        return failure
     short = counts["acknowledged"] < books.broadcast.min_pods or books.answer is None
+    shown = failure is not None and RESOLUTION_ERRORS[failure].shows == "somebody"
+    missed = shown or short or counts["failed"] or counts["cancelled"]
+    if failure and missed and not RESOLUTION_ERRORS[failure].retried:
+        return failure
     if counts["cancelled"] or (books.ending == "stopped" and short and not counts["failed"]):
         return "cancelled"
     if counts["failed"]:
         if deadline_hit:
             return "deadline"
         return "some_calls_failed" if counts["acknowledged"] else "all_calls_failed"
-    if failure and RESOLUTION_ERRORS[failure].shows == "somebody":
+    if shown:
         return failure
     if books.capped:
         return "dns_capped"

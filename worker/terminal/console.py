@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from worker.log.events import NOT_CONFIRMED, Event
 from worker.log.formats import console_line, encode_line, printable
+from worker.log.sentences import NOT_CONFIRMED, Event
 from worker.log.sink import Sink
 from worker.log.story import CALLING, Progress, Story
 
@@ -45,6 +45,8 @@ def failures(progress: Progress) -> list[str]:
         lines.insert(0, f"{reason}: {resolution['error_message']}")
     elif reason and reason not in CALLS_FAILED and reason not in progress.missed:
         lines.insert(0, reason)
+    if progress.not_ready:
+        lines.append(f"{progress.not_ready} not called, since they are not ready")
     if not reason and not progress.confirmed:
         lines.append(NOT_CONFIRMED)
     return lines

@@ -64,8 +64,8 @@ def _flat(document: Document, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _said(key: str, value: Any, broadcast: Document) -> list[str]:
     """A value, as a configuration has it. Lines after the first belong below it."""
-    if key == "endpoints":
-        return [str(len(value)), *value]
+    if key in {"endpoints", "not_ready"}:
+        return [str(len(value)), *map(_pod, value)]
     if key == "request":
         return ["", *(f"> {line}" for line in value)]
     if key == "body" and value:
@@ -78,6 +78,15 @@ def _said(key: str, value: Any, broadcast: Document) -> list[str]:
         value = ", ".join(value)
     said = "none" if value in (None, "") else str(value)
     return [said + _note(key, said, broadcast)]
+
+
+def _pod(endpoint: str | Document) -> str:
+    """An endpoint: what DNS knows of it, or what the Kubernetes API does."""
+    if isinstance(endpoint, str):
+        return endpoint
+    node = endpoint["node"] and f" on {endpoint['node']}"
+    zone = endpoint["zone"] and f", {endpoint['zone']}"
+    return f"{endpoint['endpoint']} {endpoint['pod']}{node}{zone}".rstrip()
 
 
 def _shortened(body: str, size: int) -> list[str]:

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from worker.log.events import Event
 from worker.log.formats import console_line
+from worker.log.sentences import Event
 from worker.log.sink import Sink
 from worker.log.story import Progress, Story
 from worker.stop import start_thread

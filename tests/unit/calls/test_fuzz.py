@@ -21,7 +21,7 @@ from worker.calls.call import Caller
 from worker.calls.request import prepare
 from worker.config.errors import ConfigError, ConfigInvalid
 from worker.config.load import load
-from worker.discovery.dns.addresses import fault_of
+from worker.discovery.addresses import fault_of
 from worker.discovery.dns.lookup import Lookup
 from worker.discovery.dns.resolvconf import Nameserver as Server
 from worker.discovery.dns.resolvconf import ResolvConf, candidates, parse

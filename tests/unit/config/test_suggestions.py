@@ -22,6 +22,8 @@ Entry = dict[str, Any]
 NUMBERS = count()
 BASE: Entry = {"name": "a", "url": "http://web:8080/clear"}
 HTTPS: Entry = {"name": "a", "url": "https://web:8443/clear"}
+BY_API: Entry = {"name": "a", "url": "http://web/clear", "discovery": "endpointslices"}
+BASES = {"tls": HTTPS, "include_not_ready": BY_API, "port_name": BY_API}  # of keys that need more
 EXAMPLES: Entry = {
     key.name: plain(parse(key.example.encode(), "", Errors()))
     for key in KEYS
@@ -101,13 +103,13 @@ def misspelled(word: str) -> Iterator[str]:
 
 
 def nested(key: str, value: Entry) -> Entry:
-    return (HTTPS if key == "tls" else BASE) | {key: value}
+    return BASES.get(key, BASE) | {key: value}
 
 
 def entries() -> Iterator[Entry]:
     """Broadcasts of which most have something wrong."""
     for name, example in EXAMPLES.items():
-        base = HTTPS if name == "tls" else BASE
+        base = BASES.get(name, BASE)
         yield from (base | {word: example} for word in misspelled(name))
         yield from (base | {name: value} for value in ODD_VALUES)
     yield from ({**BASE, name: value} for name in BASE for value in ODD_VALUES)
@@ -211,7 +213,10 @@ def test_every_suggestion_can_be_followed(folder: Path) -> None:
         ({"timout": "5s"}, "unknown key: did you mean timeout?"),
         ({"retries": 0}, "unknown key: write attempts: 1, which counts the first call as well"),
         ({"tls": {"verify": True}}, "unknown key: the keys here are ca_file, cert_file, key_file"),
-        ({"interval": "10m"}, "unknown key: the keys here are name, url, ip_family"),
+        (
+            {"interval": "10m"},
+            "unknown key: the keys here are name, url, discovery, ",
+        ),
         ({"expect": {"status": "200-299"}}, "expected a list of status codes and classes, such as"),
         (
             {"timeout": 10},

@@ -29,8 +29,7 @@ def answer(at: float, *pods: int, ttl: int = 5) -> Answer:
     endpoints = tuple(pod(number) for number in pods)
     ends_at = at + ttl
     name = "web.shop.svc.cluster.local"
-    rcode: Any = "NOERROR" if pods else "NXDOMAIN"
-    return Answer(name, endpoints, ttl, ends_at, ends_at, rcode, stale=ttl == 0)
+    return Answer(name, endpoints, ttl, ends_at, ends_at, "NXDOMAIN", stale=ttl == 0)
 
 
 def result(number: int, error_type: CallError | None = None, **fields: Any) -> CallResult:

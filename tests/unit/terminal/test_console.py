@@ -150,6 +150,16 @@ def test_failures_that_are_alike_are_one_line_of_the_row(story: Story) -> None:
     ]
 
 
+def test_pods_are_named_and_those_that_are_not_ready_are_counted(story: Story) -> None:
+    observe(story, "endpoint.failed", endpoint=POD, target_pod="web-0", error_type="timeout")
+    partial: Fields = {"outcome": "partial", "reason": "some_calls_failed", "not_ready": 2}
+    observe(story, "broadcast.finished", **FINISHED | partial)
+    assert failures(story.broadcasts["clear"]) == [
+        f"1 timeout: web-0 ({POD})",
+        "2 not called, since they are not ready",
+    ]
+
+
 def test_events_of_broadcasts_that_overlap_are_kept_apart(story: Story) -> None:
     observe(story, "broadcast.started", 10.0, broadcast="reload", deadline_seconds=60.0)
     observe(story, "endpoints.resolved", broadcast="reload", round=1, newcomers=1)

@@ -12,7 +12,7 @@ from functools import partial
 import dns.name
 import dns.rdatatype
 
-from worker.discovery.dns.addresses import foreign_kind, packed
+from worker.discovery.addresses import foreign_kind, packed
 from worker.discovery.dns.proof import doubt, is_pod, is_service, text
 from worker.discovery.dns.resolvconf import ResolvConf, candidates, zone_of
 from worker.discovery.dns.resolver import Fault, Reply, Resolver
@@ -160,7 +160,7 @@ def _answer(
         ttl_seconds=min(r.ttl_seconds for r in replies),
         expires_earliest_at=min(r.sent_at + r.ttl_seconds for r in replies),
         expires_latest_at=max(r.arrived_at + r.ttl_seconds for r in replies),
-        rcode="NOERROR" if reply.exists else "NXDOMAIN",
+        absence=reply.absence,
         stale=any(r.stale for r in replies),
         capped=capped,
     )

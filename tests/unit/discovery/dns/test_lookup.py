@@ -83,7 +83,7 @@ def test_a_negative_answer_without_a_soa_is_newer_than_nothing(nameserver: Names
     nameserver.remove("web.example")
     answer = ask(lookup(nameserver))
     assert isinstance(answer, Answer)
-    assert (answer.endpoints, answer.rcode, answer.ttl_seconds) == ((), "NXDOMAIN", 0)
+    assert (answer.endpoints, answer.absence, answer.ttl_seconds) == ((), "NXDOMAIN", 0)
     later = answer._replace(expires_earliest_at=answer.expires_latest_at + 100)
     assert not later.is_newer_than(answer)
 
@@ -427,7 +427,7 @@ def test_of_several_names_that_do_not_exist_the_services_is_named(
     answer = ask(lookup(nameserver, host, CLUSTER))
     assert (addresses(answer), answer.qname) == ([], qname)
     assert isinstance(answer, Answer)
-    assert answer.rcode == "NXDOMAIN"
+    assert answer.absence == "NXDOMAIN"
 
 
 def test_a_name_that_exists_says_nodata(nameserver: Nameserver) -> None:
@@ -435,7 +435,7 @@ def test_a_name_that_exists_says_nodata(nameserver: Nameserver) -> None:
     nameserver.fault("nxdomain", rdtype="A")
     answer = ask(lookup(nameserver, "web", CLUSTER))
     assert isinstance(answer, Answer)
-    assert (answer.qname, answer.rcode) == (WEB, "NOERROR")
+    assert (answer.qname, answer.absence) == (WEB, "NODATA")
 
 
 def test_nxdomain_for_one_record_type_does_not_speak_for_the_other(nameserver: Nameserver) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.discovery.dns.addresses import fault_of
+from worker.discovery.addresses import fault_of
 from worker.discovery.dns.resolvconf import Nameserver, ResolvConf, candidates, zone_of
 from worker.discovery.dns.resolvconf import parse as parse_with
 

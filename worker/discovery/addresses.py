@@ -1,4 +1,4 @@
-"""IP addresses: which ones a nameserver can be asked at, and which ones no pod has."""
+"""IP addresses: those at which a nameserver can be asked, and those that no pod has."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ def fault_of(address: str) -> str | None:
 def packed(address: str) -> bytes:
     """A numeric address as 4 or 16 bytes."""
     return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+
+
+def is_loopback(address: str) -> bool:
+    return ip_address(address).is_loopback
 
 
 def foreign_kind(address: str) -> str | None:

@@ -180,9 +180,11 @@ class Example:
         *,
         run_deadline: str = "",
         job_deadline_seconds: int = 0,
+        service_account: str = "",
     ) -> None:
         """Starts the CronJob's Job with these broadcasts in place of its own, and with these values
-        in place of BROADCAST_DEADLINE and activeDeadlineSeconds, where they are given.
+        in place of BROADCAST_DEADLINE, activeDeadlineSeconds and --service-account, where they are
+        given.
         """
         cronjob = find(overlays.render(self.overlay(*components)), "CronJob")
         job = cronjob["spec"]["jobTemplate"]
@@ -193,6 +195,8 @@ class Example:
         for variable in pod["containers"][0]["env"]:
             if run_deadline and variable["name"] == "BROADCAST_DEADLINE":
                 variable["value"] = run_deadline
+        if service_account:
+            pod["containers"][0]["args"] = ["run", "--service-account", service_account]
         if job_deadline_seconds:
             job["spec"]["activeDeadlineSeconds"] = job_deadline_seconds
         config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}

@@ -8,12 +8,25 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import overlays
 from tests.cluster.conftest import Examples
 from tests.cluster.kubernetes import kubectl
 
 ALONE = True  # all pods of the cluster ask this DNS
 IN_KUBE_SYSTEM = ("--namespace", "kube-system")
-CLEAR = "- {name: clear, url: 'http://web-server-headless:8080/clear-caches'}\n"
+BY_API = """\
+- name: clear
+  url: http://web-server-headless:8080/clear-caches
+  discovery: endpointslices
+  settle: 1s
+"""
+# With four pods, so that the run does not end before the fourth is there.
+CLEAR = """\
+- name: clear
+  url: http://web-server-headless:8080/clear-caches
+  min_pods: 4
+  settle: 2m
+"""
 
 
 def configure(corefile: str) -> None:
@@ -24,7 +37,7 @@ def configure(corefile: str) -> None:
     kubectl(*IN_KUBE_SYSTEM, "rollout", "status", "deployment/coredns", "--timeout=120s")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cached_answers() -> Iterator[None]:
     """CoreDNS caches the cluster's own names, for 30 s."""
     get = (*IN_KUBE_SYSTEM, "get", "configmap", "coredns", "--output=jsonpath={.data.Corefile}")
@@ -60,4 +73,20 @@ def test_a_pod_that_became_ready_after_the_first_answer_is_found_through_a_newer
     assert max(wait["wait_seconds"] for wait in waits) > 5
     ended = finished.only("broadcast.finished")
     assert (ended["outcome"], ended["confirmed"], ended["acknowledged"]) == ("complete", True, 4)
+    assert list(example.recorded(ended["run_id"]).values()) == [1] * 4
+
+
+@pytest.mark.usefixtures("cached_answers")
+def test_a_cache_makes_no_difference_to_who_asks_the_api(examples: Examples) -> None:
+    """It could not be waited out here: `settle` is shorter than the cache's time."""
+    example = examples("caching-api")
+    example.apply(*overlays.render(example.overlay("endpointslices")))
+    example.scale(4)
+    example.kubectl("rollout", "status", "deployment/web-server", "--timeout=60s")
+    example.start("clear", BY_API, ("endpointslices",))
+    finished = example.run("clear").finish()
+    assert finished.exit_code == 0, finished.stdout
+    ended = finished.only("broadcast.finished")
+    assert (ended["acknowledged"], ended["confirmed"], ended["rounds"]) == (4, True, 2)
+    assert finished.events("resolution.waiting") == []
     assert list(example.recorded(ended["run_id"]).values()) == [1] * 4

@@ -15,14 +15,18 @@ from tests import overlays
 from tests.docs import blocks, rules
 from tests.docs.blocks import Block
 from tests.overlays import MANIFESTS, Object, find, render
+from worker.config.load import load
+from worker.discovery.api import SERVICE_ACCOUNT
 
 # podFailurePolicy is stable since 1.31. The newest is the newest that kubernetes-validate knows.
 SUPPORTED = ("1.31", ".".join(kubernetes_validate.latest_version().split(".")[:2]))
-COMPONENTS = ("istio", "retry", "secrets")
+COMPONENTS = ("endpointslices", "istio", "retry", "secrets")
 EXAMPLE = "overlays/example"
+BY_API = "overlays/endpointslices"
 CASES: list[tuple[str, tuple[str, ...]]] = [
     ("base", ()),
     (EXAMPLE, ()),
+    (BY_API, ()),
     *((EXAMPLE, (component,)) for component in COMPONENTS),
     (EXAMPLE, COMPONENTS),
 ]
@@ -160,6 +164,45 @@ def test_the_secrets_component_mounts_files_that_only_the_worker_reads(tmp_path:
     }
 
 
+def test_the_endpointslices_component_gives_the_right_to_list_them_and_no_other() -> None:
+    objects = render(MANIFESTS / BY_API)
+    assert find(objects, "Role")["rules"] == [
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list"]}
+    ]
+    account = find(objects, "ServiceAccount")["metadata"]
+    (subject,) = find(objects, "RoleBinding")["subjects"]
+    assert (subject["name"], subject["namespace"]) == (account["name"], account["namespace"])
+    assert find(objects, "Role")["metadata"]["namespace"] == account["namespace"]
+    pod = pod_of(find(objects, "CronJob"))
+    assert pod["automountServiceAccountToken"] is False  # a sidecar has no token
+    assert {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}} in (
+        pod["volumes"][-1]["projected"]["sources"]
+    )
+    assert pod["containers"][0]["volumeMounts"][-1] == {
+        "name": "api",
+        "mountPath": SERVICE_ACCOUNT,
+        "readOnly": True,
+    }
+    ports = [{"protocol": "TCP", "port": port} for port in (443, 6443)]
+    assert find(objects, "NetworkPolicy")["spec"]["egress"][-1] == {"ports": ports}
+
+
+def test_the_second_example_asks_the_api_about_the_ordinary_service(tmp_path: Path) -> None:
+    configuration = next(
+        found["data"]
+        for found in render(MANIFESTS / BY_API)
+        if found["kind"] == "ConfigMap" and "clear-web-caches.yaml" in found["data"]
+    )
+    file = tmp_path / "broadcasts.yaml"
+    file.write_text(configuration["clear-web-caches.yaml"])
+    (entry,) = load([str(file)], {}).broadcasts
+    assert (entry.discovery, entry.port_name) == ("endpointslices", "http")
+    services = [found for found in render(MANIFESTS / BY_API) if found["kind"] == "Service"]
+    (service,) = (s for s in services if s["metadata"]["name"] == entry.exchange.url.host)
+    assert "clusterIP" not in service["spec"]
+    assert entry.port_name in {port["name"] for port in service["spec"]["ports"]}
+
+
 def test_the_istio_component_asks_for_a_sidecar_that_ends_with_the_worker(tmp_path: Path) -> None:
     objects = rendered(tmp_path, EXAMPLE, "istio")
     metadata = find(objects, "CronJob")["spec"]["jobTemplate"]["spec"]["template"]["metadata"]
@@ -172,10 +215,19 @@ def test_the_istio_component_asks_for_a_sidecar_that_ends_with_the_worker(tmp_pa
     ]
 
 
+def in_any_order(value: Any) -> Any:
+    """The value with its lists sorted."""
+    if isinstance(value, dict):
+        return {key: in_any_order(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return sorted(map(in_any_order, value), key=repr)
+    return value
+
+
 def test_components_can_be_combined_in_any_order(tmp_path: Path) -> None:
     results = []
     for number, order in enumerate(itertools.permutations(COMPONENTS)):
         directory = tmp_path / str(number)
         directory.mkdir()
-        results.append(rendered(directory, EXAMPLE, *order))
+        results.append(in_any_order(rendered(directory, EXAMPLE, *order)))
     assert all(result == results[0] for result in results)

@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.bench import certificates, lists, page, startup
+from tests.bench import certificates, lists, page, slices, startup
 from tests.bench.measure import Command, Series, take_turns
 from tests.bench.servers import (
     NGINX_PORT,
@@ -76,6 +76,7 @@ def main(arguments: Sequence[str]) -> None:
         "growth": growth,
         "in_flight": in_flight,
         "list": lambda options, folder: lists.measure(folder, options.turns, options.broadcasts),
+        "slices": lambda options, folder: slices.measure(folder, options.turns),
         "contexts": lambda options, folder: startup.contexts(folder, options.turns),
         "startup": lambda options, folder: startup.measure(folder, options.turns),
         "loglines": log_lines,

@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.bench.measure import ratio
 from tests.bench.plot import svg
+from tests.bench.slices import BROADCASTS_LIST as MANY
 from tests.bench.targets import Row, by_way, costs_of, cpu_of_calls, targets
 from tests.bench.ways import DIG_ALONE, NOISE, PLAN, WITHOUT_CALLS, WORKER
 from tests.loopback.program import ROOT
@@ -141,6 +142,23 @@ def _lists(rows: list[Row]) -> str:
     return _table(heads, lines)
 
 
+def _slices(rows: list[Row]) -> str:
+    lines = []
+    for row in rows:
+        cpu = median(row["cpu_seconds"])
+        lines.append(
+            [
+                f"{row['kind']}, {row['pods']:,} {'pods each' if row['kind'] == MANY else 'pods'}",
+                f"{median(row['wall_seconds']) * 1e3:,.1f} ms",
+                f"{cpu * 1e3:,.1f} ms",
+                f"{cpu / row['pods'] * 1e6:,.0f} µs" if row["kind"] != MANY else "-",
+                f"{row['bytes'] / 1e3:,.0f} kB" if "bytes" in row else "-",
+                f"{row['peak_megabytes']:.0f} MiB",
+            ]
+        )
+    return _table(["what", "wall", "CPU", "CPU a pod", "received", "peak memory"], lines)
+
+
 def _contexts(rows: list[Row]) -> str:
     lines = [
         [
@@ -193,6 +211,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "growth": ("growth", _growth),
     "in_flight": ("calls in flight", _in_flight),
     "list": ("a list of broadcasts", _lists),
+    "slices": ("EndpointSlices", _slices),
     "startup": ("start-up", _startup),
     "contexts": ("https broadcasts, to the first packet", _contexts),
     "loglines": ("a log line", _log_lines),

@@ -79,9 +79,12 @@ class Nginx:
     """Pods that answer 200 at once; nginx, one process, a listener for each address.
 
     With a certificate they speak TLS 1.2 or 1.3 on TLS_PORT; other settings are nginx's defaults.
+    `everywhere`: one listener for all addresses, of which loopback has 16 million.
     """
 
-    def __init__(self, count: int, certificate: Certificate | None = None) -> None:
+    def __init__(
+        self, count: int, certificate: Certificate | None = None, everywhere: bool = False
+    ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="bench-nginx-"))
         where, tls = f"{NGINX_PORT}", ""
         if certificate:
@@ -91,11 +94,12 @@ class Nginx:
                 f"    ssl_certificate_key {certificate.key_file};\n"
                 "    ssl_protocols TLSv1.2 TLSv1.3;"
             )
-        listen = "".join(f"        listen {a}:{where};\n" for a in addresses(count))
+        hosts = [f"{a}:" for a in addresses(count)] if not everywhere else [""]
+        listen = "".join(f"        listen {host}{where};\n" for host in hosts)
         config = self._folder / "nginx.conf"
         config.write_text(
             NGINX_CONFIG.format(
-                folder=self._folder, tls=tls, listen=listen, connections=2 * count + 1000
+                folder=self._folder, tls=tls, listen=listen, connections=2 * len(hosts) + 1000
             )
         )
         allow_many_sockets()

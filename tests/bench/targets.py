@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.bench.lists import CACHED, UNCACHED
 from tests.bench.measure import ratio
+from tests.bench.slices import BROADCASTS, BROADCASTS_LIST, RUN
 from tests.bench.startup import FIRST_PACKET, HTTPS_BROADCASTS, IMPORTS
 from tests.bench.ways import CURL_PARALLEL, DIG_ALONE, NOISE, PLAN, WITHOUT_CALLS, WORKER
 
@@ -68,11 +69,24 @@ def targets(results: dict[str, Any]) -> Iterator[Target]:
             what = f"50 ms pods, {row['concurrency']} at once / the least possible"
             yield Target(what, 1.05, reached, digits=3)
     yield from _growth(results.get("growth", []))
+    if "slices" in results:
+        yield from _slices(results["slices"])
     for row in results.get("in_flight", ()):
         what = f"peak memory, {row['concurrency']:,} calls in flight"
         yield Target(what, 64, row["peak_megabytes"], " MiB", digits=1)
     if "loglines" in results:
         yield Target("a log line, CPU", 15, results["loglines"]["a line, whole"], " µs", digits=1)
+
+
+def _slices(rows: list[Row]) -> Iterator[Target]:
+    """A run of a whole cluster costs no more a pod than a small one; it is confirmed at once."""
+    few, most = sorted((row for row in rows if row["kind"] == RUN), key=lambda row: row["pods"])
+    each = [median(row["cpu_seconds"]) / row["pods"] for row in (few, most)]
+    yield Target(f"CPU a pod, {most['pods']:,} pods / {few['pods']:,}", 1.15, each[1] / each[0])
+    yield Target(f"peak memory, {most['pods']:,} pods", 250, most["peak_megabytes"], " MiB", 0)
+    for row in (row for row in rows if row["kind"] == BROADCASTS_LIST):
+        what = f"{BROADCASTS} broadcasts of {row['pods']} pods, by EndpointSlices"
+        yield Target(what, 3, median(row["wall_seconds"]), " s", digits=1)
 
 
 def _beside_curl(rows: list[Row]) -> Iterator[Target]:

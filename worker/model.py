@@ -46,6 +46,11 @@ class Endpoint(NamedTuple):
         return self.address, self.port
 
 
+def named(endpoint: object, pod: str | None) -> str:
+    """An endpoint for a person, with its pod's name where it is known."""
+    return f"{pod} ({endpoint})" if pod else str(endpoint)
+
+
 # --- configuration ------------------------------------------------------------------------------
 
 

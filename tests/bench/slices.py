@@ -12,10 +12,11 @@ import math
 import resource
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def measure(folder: Path, turns: int) -> list[dict[str, Any]]:
             with Nginx(pods, everywhere=True) as nginx:
                 command = _worker(folder, url, pods, 1)
                 few = turns if pods < max(RUNS) else 1
-                window = lambda n=nginx, p=pods: n.window(p)  # noqa: E731
+                window = partial(nginx.window, pods)
                 (series,) = take_turns([command], few, folder / "output", window)
                 found.append(series.as_json(kind=RUN, pods=pods))
         with Nginx(PODS_EACH, everywhere=True):
@@ -204,8 +205,6 @@ def serve() -> None:
     """Writes the URL, and serves until standard input ends."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    import threading
-
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(f"http://127.0.0.1:{server.server_port}", flush=True)
     sys.stdin.read()

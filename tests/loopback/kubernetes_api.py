@@ -14,11 +14,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
-
-from tests.loopback.serving import HANG_SECONDS
 
 Json = dict[str, Any]
 
@@ -159,7 +156,7 @@ def endpointslice(
 class KubernetesApi:
     """Serves from `__enter__` to `__exit__`. `requests`: those that came in, in order."""
 
-    def __init__(self, context: ssl.SSLContext | None = None, page_slices: int = 100) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self._http = _HttpServer(("127.0.0.1", 0), Handler)
         self._http.api = self
         self._scheme = "https" if context else "http"
@@ -168,7 +165,6 @@ class KubernetesApi:
         self._thread = threading.Thread(
             target=self._http.serve_forever, kwargs={"poll_interval": 0.05}
         )
-        self._page_slices = page_slices
         self._scripted: deque[Behaviour] = deque()
         self.always: Behaviour | None = None  # what happens to each request that has no script
         self.changed = threading.Condition()
@@ -179,12 +175,7 @@ class KubernetesApi:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _value: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
@@ -213,18 +204,12 @@ class KubernetesApi:
     def _answer(
         self, handler: Handler, query: Mapping[str, str], headers: Mapping[str, str]
     ) -> None:
-        """A page of the list, as long as the worker wants it, or the server."""
+        """A page of the list, as long as the worker wants it."""
         first = int(query.get("continue", "0"))
-        last = first + min(int(query["limit"]), self._page_slices)
+        last = first + int(query["limit"])
         more = str(last) if last < len(self.slices) else ""
         content = json.dumps(_list(self.slices[first:last], more)).encode()
         encoding = {}
         if "gzip" in headers.get("accept-encoding", ""):
             content, encoding = gzip.compress(content), {"Content-Encoding": "gzip"}
         handler.send(200, content, encoding)
-
-    def wait_for_requests(self, count: int) -> None:
-        """Waits until so many have come in."""
-        with self.changed:
-            there = self.changed.wait_for(lambda: len(self.requests) >= count, HANG_SECONDS)
-            assert there, f"{count} requests: not within {HANG_SECONDS:g} s"

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import NamedTuple
@@ -51,14 +51,16 @@ def instead_of(module: ModuleType, name: str) -> Callable[[Callable[..., object]
 # --- who is called, and when ------------------------------------------------------------------
 
 
+def queued(books: Books, endpoints: Iterable[Endpoint]) -> dict[Endpoint, Entry]:
+    return {endpoint: books.entries[endpoint]._replace(phase="queued") for endpoint in endpoints}
+
+
 class CallsWhoLeftDns(Ledger):
     def _miss(self, answer: Answer, previous: Answer | None, now: float) -> int:
         waited = [*self._queue]
         left = super()._miss(answer, previous, now)
-        for endpoint in waited:
-            if endpoint not in self._queue:
-                self._queue.append(endpoint)
-                self.books.entries[endpoint] = self.books.entries[endpoint]._replace(phase="queued")
+        self._queue.extend(endpoint for endpoint in waited if endpoint not in self._queue)
+        self.books.entries |= queued(self.books, waited)
         return left
 
 
@@ -196,10 +198,8 @@ class CallsWhoIsGone(Ledger):
     def _miss(self, answer: Answer, previous: Answer | None, now: float) -> int:
         waited = [e for e in self._queue if not self.books.entries[e].attempts]
         left = super()._miss(answer, previous, now)
-        for endpoint in waited:
-            if endpoint not in self._queue:
-                self._queue.append(endpoint)
-                self.books.entries[endpoint] = self.books.entries[endpoint]._replace(phase="queued")
+        self._queue.extend(endpoint for endpoint in waited if endpoint not in self._queue)
+        self.books.entries |= queued(self.books, waited)
         return left
 
 

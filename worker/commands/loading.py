@@ -9,7 +9,7 @@ from worker.config.errors import ConfigInvalid, Place
 from worker.config.load import load as load_files
 from worker.config.load import select
 from worker.discovery.addresses import fault_of
-from worker.discovery.api import Api, find_api
+from worker.discovery.api import Api, NoToken, find_api
 from worker.discovery.dns.resolvconf import ResolvConf, parse
 from worker.discovery.source import Witnesses
 from worker.model import Broadcast, Config
@@ -50,7 +50,7 @@ def _api(options: Options, environment: Mapping[str, str], stop: Stop) -> Api:
     try:
         return stop.outwait(lambda: find_api(options.api_server, directory, environment))
     except ValueError as error:
-        flag = "--service-account" if "token" in str(error) else "--api-server"
+        flag = "--service-account" if isinstance(error, NoToken) else "--api-server"
         raise Place(key=options.sources[flag]).error(
             f"discovery: endpointslices: {error}"
         ) from None

@@ -30,8 +30,8 @@ from worker.terminal.document import Document, masked, to_json, to_text
 
 PLAN_SECONDS = 30.0  # three silent nameservers, asked twice for 5 s each, as resolv.conf(5) has it
 # In place of the ids of the run and of the call: W3C Trace Context forbids both values.
-NO_PORT = CallResult(Endpoint("", 0), "", 0.0, error_type="no_port")
 TRACE_ID, SPAN_ID = "0" * 32, "0" * 16
+NOT_RUN = BroadcastReport("", "failed", None, (), 0, 0, confirmed=False, duration_seconds=0.0)
 
 
 def run(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
@@ -130,12 +130,12 @@ def _missing(entry: Broadcast, answer: Answer) -> Document:
     listed = len(answer.endpoints)
     without = sum(not endpoint.port for endpoint in answer.endpoints)
     if without:
-        report = BroadcastReport(entry.name, "failed", None, (), 0, 0, False, 0.0)
-        missed = EndpointReport(answer.endpoints[0], "failed", 0, "no_port", last=NO_PORT)
+        last = CallResult(answer.endpoints[0], "", 0.0, error_type="no_port")
+        missed = EndpointReport(last.endpoint, "failed", 0, last.error_type, last=last)
         return {
-            "error_type": "no_port",
+            "error_type": last.error_type,
             "error_message": f"{without} of {listed} have no TCP port called {entry.port_name}",
-            "hint": hint(entry, report._replace(endpoints=(missed,))),
+            "hint": hint(entry, NOT_RUN._replace(endpoints=(missed,))),
         }
     if listed >= entry.min_pods:
         return {}
@@ -150,5 +150,5 @@ def _missing(entry: Broadcast, answer: Answer) -> Document:
 
 def _problem(entry: Broadcast, failure: ResolutionFailure) -> Document:
     reason, message = failure.error_type, failure.error_message
-    report = BroadcastReport(entry.name, "failed", reason, (), 0, 0, False, 0.0, failure=failure)
+    report = NOT_RUN._replace(reason=reason, failure=failure)
     return {"error_type": reason, "error_message": message, "hint": hint(entry, report)}

@@ -31,12 +31,15 @@ def is_loopback(address: str) -> bool:
     return ip_address(address).is_loopback
 
 
-def foreign_kind(address: str) -> str | None:
-    """The kind of an address that no pod can have (RFC 6890), as in "a loopback"; else None."""
+def foreign_kind(address: str, on_loopback: bool) -> str | None:
+    """The kind of an address that no pod can have (RFC 6890), as in "a loopback"; else None.
+
+    `on_loopback`: who lists it is on loopback itself, and so may the pods be.
+    """
     ip = ip_address(address)
     ip = getattr(ip, "ipv4_mapped", None) or ip  # RFC 4291, 2.5.5.2
     kinds = {
-        "a loopback": ip.is_loopback,
+        "a loopback": ip.is_loopback and not on_loopback,
         "a link-local": ip.is_link_local,
         "a multicast": ip.is_multicast,
         "a broadcast": ip == BROADCAST,

@@ -12,6 +12,10 @@ from typing import NamedTuple
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
+class NoToken(ValueError):
+    """The file of the token cannot be used. The message says why."""
+
+
 class Api(NamedTuple):
     """The address, without a slash at its end, and how to be known and to know the server there.
 
@@ -53,15 +57,15 @@ def find_api(url: str, directory: str, environment: Mapping[str, str]) -> Api:
 
 
 def read_token(file: Path) -> str:
-    """The token in the file. Raises ValueError that says what to do if there is none."""
+    """The token in the file. Raises NoToken that says what to do if there is none."""
     try:
         token = file.read_text(encoding="ascii").strip()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no text in ASCII"
         token_missing = f"cannot read the token {file}: {reason}"
-        raise ValueError(f"{token_missing}; add manifests/components/endpointslices") from None
+        raise NoToken(f"{token_missing}; add manifests/components/endpointslices") from None
     if not token.isprintable() or not token:
-        raise ValueError(f"there is no token in {file}")
+        raise NoToken(f"there is no token in {file}")
     return token
 
 

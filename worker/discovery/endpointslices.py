@@ -20,7 +20,7 @@ import requests
 import urllib3
 
 from worker.discovery.addresses import foreign_kind, is_loopback, packed
-from worker.discovery.api import Api, read_token
+from worker.discovery.api import Api, NoToken, read_token
 from worker.model import Answer, Broadcast, Endpoint, IpFamily, ResolutionFailure, Target
 from worker.stop import start_thread
 from worker.words import ResolutionError
@@ -79,6 +79,8 @@ class EndpointSlices:
         self._selector = f"kubernetes.io/service-name={service}"
         self._session = self._new_session()
         self._token = ""  # that was sent last
+        self._on_loopback = _is_on_loopback(api.url)  # as for a trial without a cluster
+        self._pods: frozenset[str] = frozenset()  # addresses of the last list, which were checked
 
     def ask(self, ends_at: float) -> Answer | ResolutionFailure:
         """Returns an answer, or the reason why there is none by `ends_at` (monotonic clock).
@@ -173,7 +175,7 @@ class EndpointSlices:
             try:
                 self._token = read_token(self._api.token_file)
                 headers["Authorization"] = f"Bearer {self._token}"
-            except ValueError as error:
+            except NoToken as error:
                 raise Fault("api_forbidden", f"was not asked: {error}") from None
         try:
             with self._session.get(
@@ -234,7 +236,9 @@ class EndpointSlices:
         ready: set[Endpoint] = set()
         families: dict[str, str] = {}  # by uid: that of the pod's endpoints
         # A pod may be in several slices, with different ports.
-        has_port = {row.endpoint._replace(port=0) for row in rows or () if row.endpoint.port}
+        has_port: set[Endpoint] = set()
+        if self._broadcast.port_name:
+            has_port = {row.endpoint._replace(port=0) for row in rows or () if row.endpoint.port}
         for family in FAMILIES[self._broadcast.ip_family]:
             for row in rows or ():
                 uid = row.endpoint.uid
@@ -247,6 +251,7 @@ class EndpointSlices:
                 # In two slices for a moment, it may be ready in one of them alone.
                 if row.ready or self._broadcast.include_not_ready:
                     ready.add(row.endpoint)
+        self._pods = frozenset(endpoint.address for endpoint in targets)
         return Answer(
             qname=self._qname,
             endpoints=tuple(sorted(ready, key=lambda each: (packed(each.address), each))),
@@ -261,18 +266,16 @@ class EndpointSlices:
         )
 
     def _check(self, address: str) -> None:
-        kind = foreign_kind(address)
-        if kind and not (kind == "a loopback" and self._is_local):
+        if address not in self._pods and (kind := foreign_kind(address, self._on_loopback)):
             raise Fault("outside_cluster", f"lists {address}: no pod has {kind} address")
 
-    @property
-    def _is_local(self) -> bool:
-        """True if the API itself is on loopback, as for a trial without a cluster."""
-        host = urllib3.util.parse_url(self._api.url).host or ""
-        try:
-            return is_loopback(host.strip("[]"))
-        except ValueError:
-            return host == "localhost"
+
+def _is_on_loopback(url: str) -> bool:
+    host = urllib3.util.parse_url(url).host or ""
+    try:
+        return is_loopback(host.strip("[]"))
+    except ValueError:
+        return host == "localhost"
 
 
 def _text(value: object) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any
 
+from worker.model import named
+
 Event = MutableMapping[str, Any]  # one event as it is logged: the name of a field -> its value
 
 # The purpose of each wait in `resolution.waiting`, in the middle of a sentence.
@@ -20,9 +22,7 @@ NOBODY_CALLED = {"cancelled": "the run was stopped", "deadline": "the deadline p
 
 
 def endpoint(e: Event) -> str:
-    """The endpoint, with its pod's name where it is known."""
-    pod = e.get("target_pod")
-    return f"{pod} ({e['endpoint']})" if pod else str(e["endpoint"])
+    return named(e["endpoint"], e.get("target_pod"))
 
 
 def call_failed(e: Event) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import get_args
 
-from worker.model import BroadcastReport, Endpoint, EndpointReport, RunReport, Target
+from worker.model import BroadcastReport, EndpointReport, RunReport, named
 from worker.words import LEVELS, OUTCOMES, Level, Outcome, Reason, Verdict, worst
 
 EXIT_CODES: dict[Outcome, int] = {"complete": 0, "partial": 3, "failed": 4}
@@ -76,17 +76,16 @@ def failed_endpoints(report: BroadcastReport) -> str | None:
     With the pod's name where it is known: `web-7d4b9-x2x (10.0.0.7:8080) status 503`.
     """
     failed = [each for each in report.endpoints if each.verdict == "failed"]
-    return _listed([f"{named(each.endpoint, each.target)} {_cause(each)}" for each in failed])
+    return _listed([f"{_named(each)} {_cause(each)}" for each in failed])
 
 
 def not_ready_endpoints(report: BroadcastReport) -> str | None:
     """The first 20 that were not called, since they are not ready; None if there are none."""
-    return _listed([named(endpoint, target) for endpoint, target in report.not_ready.items()])
+    return _listed([named(endpoint, target.pod) for endpoint, target in report.not_ready.items()])
 
 
-def named(endpoint: Endpoint, target: Target | None) -> str:
-    """The endpoint, with its pod's name where it is known."""
-    return f"{target.pod} ({endpoint})" if target and target.pod else str(endpoint)
+def _named(report: EndpointReport) -> str:
+    return named(report.endpoint, report.target.pod if report.target else None)
 
 
 def _cause(report: EndpointReport) -> str:

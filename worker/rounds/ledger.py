@@ -300,7 +300,7 @@ class Ledger:
                 self._first.discard(endpoint)
             if books.may_come_back(entry):
                 self._patience_began_at = max(self._patience_began_at, now)
-        if missing:
+        if any(books.entries[endpoint].phase != "queued" for endpoint in self._queue):
             self._queue = deque(e for e in self._queue if books.entries[e].phase == "queued")
         return left
 
@@ -325,8 +325,8 @@ class Ledger:
         if self._is_copy:
             return answer.forgotten_at
         books = self.books
-        called = not (books.in_flight or self._queue or any(books.owed()))
-        if answer.exact and called and not books.is_after_calls():
+        busy = books.in_flight or self._queue
+        if answer.exact and not (busy or any(books.owed()) or books.is_after_calls()):
             return self._asked_at + rules.shortest_gap_seconds(self._over_at - self._asked_at)
         return self._over_at + rules.pause_seconds(self._quiet + 1)
 

@@ -12,7 +12,7 @@ from functools import partial
 import dns.name
 import dns.rdatatype
 
-from worker.discovery.addresses import foreign_kind, packed
+from worker.discovery.addresses import foreign_kind, is_loopback, packed
 from worker.discovery.dns.proof import doubt, is_pod, is_service, text
 from worker.discovery.dns.resolvconf import ResolvConf, candidates, zone_of
 from worker.discovery.dns.resolver import Fault, Reply, Resolver
@@ -105,11 +105,9 @@ class Lookup:
         self, reply: Reply, rdtype: dns.rdatatype.RdataType, ends_at: float
     ) -> Answer | ResolutionFailure:
         addresses = sorted(set(reply.values), key=packed)
-        server = reply.server.address
-        on_loopback = server.startswith("127.") or server == "::1"
+        on_loopback = is_loopback(reply.server.address)
         for address in addresses:
-            kind = foreign_kind(address) if address not in self._pods else None
-            if kind and not (on_loopback and kind == "a loopback"):
+            if address not in self._pods and (kind := foreign_kind(address, on_loopback)):
                 qname = text(reply.qname)
                 message = f"{qname} resolves to {address}: no pod has {kind} address"
                 return ResolutionFailure(qname, "outside_cluster", message)

@@ -448,6 +448,9 @@ def test_plan_shows_the_pods_ready_and_not(run: Run, server: KubernetesApi, pods
     assert broadcast["not_ready"] == [
         {"endpoint": second, "uid": "uid-web-1", "pod": "web-1", **where}
     ]
+    server.slices = []
+    nobody = run(config(pods), *arguments, command="plan")
+    assert nobody.stdout.startswith("clear: shop/web\n  endpoints: 0\n  not_ready: 0\n")
     server.always = api.status(403, 'User "me" cannot')
     refused = run(config(pods), *arguments, command="plan")
     assert refused.exit_code == 4

@@ -83,7 +83,8 @@ def test_the_page_of_check_and_plan_names_every_key_of_their_documents() -> None
     documents = [
         invalid([ConfigError("f", 1, 1, "k", "m")]),
         check.document(loaded),
-        *(plan.document(entry, found) for found in (failure, answer, pods)),
+        *(plan.document(entry, found) for found in (failure, answer)),
+        plan.document(entry._replace(discovery="endpointslices"), pods),
     ]
     keys = {key for document in documents for key in keys_of(document)}
     assert keys == set(re.findall(r"`([a-z_]+)`", page)) & keys

@@ -88,7 +88,7 @@ def document(entry: Broadcast, answer: Answer | ResolutionFailure) -> Document:
     head, _, body = prepared.to_bytes(SPAN_ID).partition(b"\r\n\r\n")
     found: Document = {"name": entry.name, "qname": answer.qname}
     if isinstance(answer, Answer):
-        found |= _pods(answer) if answer.exact else _addresses(answer)
+        found |= _pods(answer) if entry.discovery == "endpointslices" else _addresses(answer)
         found |= _missing(entry, answer)
     else:
         found |= _problem(entry, answer)

@@ -57,33 +57,52 @@ def container_state(pod: Object, state: str) -> Any:
 
 
 class Watch:
-    """All objects of one kind in a namespace, as they were last."""
+    """All objects of one kind in a namespace, as they were last.
+
+    kubectl ends when its connection does, as on a machine that is so busy that the API server gives
+    a watch up. It is started again then, and begins with all objects that there are.
+    """
 
     def __init__(self, kind: str, namespace: str) -> None:
         self._kind = kind
+        self._command = ["kubectl", "--namespace", namespace, "get", kind, "--watch"]
         self._objects: dict[str, Object] = {}
         self._changed = threading.Condition()
-        self._process = subprocess.Popen(
-            ["kubectl", "--namespace", namespace, "get", kind, "--watch", "--output=json"],
+        self._over = False
+        self.process = self._start()
+        self._reader = threading.Thread(target=self._read_all)
+
+    def _start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*self._command, "--output=json"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self._reader = threading.Thread(target=self._read)
 
     def __enter__(self) -> Self:
         self._reader.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
+        with self._changed:
+            self._over = True
+            self.process.kill()
         self._reader.join()
 
+    def _read_all(self) -> None:
+        while True:
+            self._read()
+            self.process.wait()
+            with self._changed:
+                if self._over:
+                    return
+                self.process = self._start()
+
     def _read(self) -> None:
-        assert self._process.stdout
+        assert self.process.stdout
         lines: list[str] = []
-        for line in self._process.stdout:
+        for line in self.process.stdout:
             lines.append(line)
             if line != "}\n":  # where an object ends
                 continue
@@ -92,7 +111,7 @@ class Watch:
             with self._changed:
                 self._objects[found["metadata"]["name"]] = found
                 self._changed.notify_all()
-        self._process.stdout.close()
+        self.process.stdout.close()
 
     @property
     def objects(self) -> list[Object]:

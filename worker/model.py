@@ -216,6 +216,10 @@ class Answer(NamedTuple):
     not_ready: frozenset[Endpoint] = frozenset()
     targets: Mapping[Endpoint, Target] = {}
 
+    def without_endpoints(self) -> Answer:
+        """The same, for those who only want to know which of two is newer: it may be long."""
+        return self._replace(endpoints=(), not_ready=frozenset(), targets={})
+
     def nobody(self, what: str = "no ready pods, or no such Service") -> ResolutionFailure:
         """This answer, which lists nobody, as a failure. `what` explains it in the message."""
         return ResolutionFailure(self.qname, "no_pods", f"{self.absence}: {what}")

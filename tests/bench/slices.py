@@ -6,6 +6,7 @@ ready. `python -m tests.bench.slices list URL ENDPOINTS TURNS` asks for one list
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import math
@@ -21,10 +22,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from urllib.request import urlopen
 
 from tests.bench.measure import Command, Series, run, take_turns
 from tests.bench.servers import NGINX_PORT, Nginx, addresses
 from tests.loopback.program import ROOT
+from worker.discovery.endpointslices import PAGE_SLICES
 
 LISTS = (
     3,
@@ -100,6 +103,8 @@ def _served() -> Iterator[str]:
 
 def ask(url: str, endpoints: int, turns: int) -> None:
     """Prints what a list takes: seconds of CPU each time, bytes that come, and the peak memory."""
+    gc.set_threshold(50_000)  # as `python -m worker` does
+
     import urllib3
 
     from tests.records import broadcast
@@ -117,6 +122,7 @@ def ask(url: str, endpoints: int, turns: int) -> None:
         return data
 
     urllib3.HTTPResponse.read1 = counted  # type: ignore[method-assign]
+    urlopen(f"{url}/?labelSelector=pods-{endpoints}").close()
     name = f"http://pods-{endpoints}.bench:{NGINX_PORT}/"
     source = EndpointSlices(broadcast(name), Api(url, None, None, ""))
     cpu, wall = [], []
@@ -137,14 +143,19 @@ def ask(url: str, endpoints: int, turns: int) -> None:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Lists of the Services pods-COUNT."""
+    """Lists of the Services pods-COUNT. A request without a limit makes all pages ready."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # as in Go
 
     def do_GET(self) -> None:
         query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
         count = int(query["labelSelector"].rpartition("-")[2])
-        body = page(count, int(query.get("continue", "0")), int(query["limit"]))
+        if "limit" in query:
+            body = page(count, int(query.get("continue", "0")), int(query["limit"]))
+        else:
+            slices = math.ceil(count / SLICE_ENDPOINTS)
+            body = b"".join(page(count, n, PAGE_SLICES) for n in range(0, slices, PAGE_SLICES))
         self.send_response(200)
         self.send_header("Content-Encoding", "gzip")
         self.send_header("Content-Length", str(len(body)))
@@ -155,12 +166,18 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+pods_of = cache(addresses)
+
+
 @cache
 def page(count: int, first: int, limit: int) -> bytes:
     """A page, with all that the API server writes about an endpoint."""
-    pods = addresses(count)
-    slices = [pods[n : n + SLICE_ENDPOINTS] for n in range(0, count, SLICE_ENDPOINTS)]
-    items = [_slice(number, slices[number]) for number in range(first, len(slices))[:limit]]
+    pods = pods_of(count)
+    slices = range(math.ceil(count / SLICE_ENDPOINTS))
+    items = [
+        _slice(n, pods[n * SLICE_ENDPOINTS : (n + 1) * SLICE_ENDPOINTS])
+        for n in slices[first:][:limit]
+    ]
     more = {"continue": str(first + limit)} if first + limit < len(slices) else {}
     metadata = {"resourceVersion": "123456", **more}
     found = {"kind": "EndpointSliceList", "apiVersion": "discovery.k8s.io/v1"}

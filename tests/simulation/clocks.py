@@ -166,7 +166,7 @@ def check_questions(
     first = next((q for q in questions if isinstance(q.answer, Answer)), None)
     for before, after in itertools.pairwise(questions):
         took = before.arrived_at - before.asked_at
-        gap = min(1.02, max(entry.backoff_initial_seconds, 10 * took))
+        gap = gap_after(entry, before)
         ended_at = max((c.ended_at for c in calls if c.ended_at <= after.asked_at), default=0.0)
         if exact and (before.asked_at < ended_at or before is first):
             gap = min(1.02, 10 * took)  # it is the one that confirms
@@ -183,7 +183,17 @@ def check_questions(
     for question, after_at in zip(questions, ends, strict=bool(questions)):
         busy = any(c.began_at <= question.arrived_at and c.ended_at >= after_at for c in calls)
         if busy and after_at < world.scenario.stop_at:
-            assert after_at <= question.arrived_at + 5.0 + EPSILON, "nobody looks for newcomers"
+            took = question.arrived_at - question.asked_at
+            pause = max(5.0, 10 * took) if exact else 5.0
+            assert after_at <= question.arrived_at + pause + EPSILON, "nobody looks for newcomers"
+
+
+def gap_after(entry: Broadcast, question: SimulatedQuestion | Believed) -> float:
+    """The least time from this question to the next one that somebody needs."""
+    took = question.arrived_at - question.asked_at
+    gap = min(1.02, max(entry.backoff_initial_seconds, 10 * took))
+    by_api = entry.discovery == "endpointslices" and isinstance(question.answer, Answer)
+    return max(gap, 2 * took) if by_api else gap
 
 
 class Moments:
@@ -225,9 +235,7 @@ def check_retries(world: SimulatedWorld, number: int, finished_at: float) -> Non
             if not all(endpoint in a.answer.endpoints for a in before):
                 continue
             last = before[-1]
-            gap = min(
-                1.02, max(entry.backoff_initial_seconds, 10 * (last.arrived_at - last.asked_at))
-            )
+            gap = gap_after(entry, last)
             asked_at = next((a.asked_at for a in answers if a.asked_at >= due_at), finished_at)
             shared_at = due_at + 0.05 * entry.backoff_initial_seconds
             latest = max(shared_at, last.asked_at + gap, last.arrived_at)

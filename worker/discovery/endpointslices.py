@@ -56,13 +56,11 @@ class Expired(Exception):
     """The list of which another page was wanted is too old: 410."""
 
 
-class Row(NamedTuple):
-    """One endpoint of one slice."""
+class Listed(NamedTuple):
+    """What one whole list says, by address family: each endpoint once, with the pod behind it."""
 
-    family: str
-    endpoint: Endpoint
-    target: Target
-    ready: bool
+    targets: dict[str, dict[Endpoint, Target]]
+    not_ready: set[Endpoint]
 
 
 class EndpointSlices:
@@ -80,7 +78,6 @@ class EndpointSlices:
         self._session = self._new_session()
         self._token = ""  # that was sent last
         self._on_loopback = _is_on_loopback(api.url)  # as for a trial without a cluster
-        self._pods: frozenset[str] = frozenset()  # addresses of the last list, which were checked
 
     def ask(self, ends_at: float) -> Answer | ResolutionFailure:
         """Returns an answer, or the reason why there is none by `ends_at` (monotonic clock).
@@ -107,8 +104,8 @@ class EndpointSlices:
     def _try(self, ends_at: float) -> Answer | ResolutionFailure:
         sent_at = time.monotonic()
         try:
-            rows = self._list(ends_at)
-            return self._answer(rows, sent_at, time.monotonic())
+            listed = self._list(ends_at)
+            return self._answer(listed, sent_at, time.monotonic())
         except Fault as fault:
             return self._failure(fault)
         except Exception as error:  # noqa: BLE001 - whatever a slice holds, it must not end the run
@@ -123,19 +120,19 @@ class EndpointSlices:
 
     # --- the list -----------------------------------------------------------------------------
 
-    def _list(self, ends_at: float) -> list[Row] | None:
-        """The endpoints of one whole list; None if it has no slice. Raises Fault."""
+    def _list(self, ends_at: float) -> Listed | None:
+        """One whole list; None if it has no slice. Raises Fault."""
         for _ in range(MAX_RESTARTS):
-            rows: list[Row] = []
+            listed = Listed({"IPv4": {}, "IPv6": {}}, set())
             slices = 0
             try:
                 for page in self._pages(ends_at):
                     slices += len(page)
                     for each in page:
-                        rows += self._rows(each)
+                        self._read_slice(each, listed)
             except Expired:
                 continue  # pages of two lists are never mixed
-            return rows if slices else None
+            return listed if slices else None
         raise Fault("api_unreachable", "lets each list expire before its last page (410)")
 
     def _pages(self, ends_at: float) -> Iterator[list[Json]]:
@@ -194,27 +191,31 @@ class EndpointSlices:
 
     # --- its endpoints ------------------------------------------------------------------------
 
-    def _rows(self, each: Json) -> Iterator[Row]:
-        """The endpoints of one slice, but for those that are terminating."""
-        family = each["addressType"]
-        if family not in {"IPv4", "IPv6"}:
-            name = each["metadata"]["name"]
+    def _read_slice(self, each: Json, listed: Listed) -> None:
+        """Adds the endpoints of one slice, but for those that are terminating. Raises Fault."""
+        targets, not_ready = listed.targets.get(each["addressType"]), listed.not_ready
+        if targets is None:
+            name, family = each["metadata"]["name"], each["addressType"]
             message = f"lists {name}, an EndpointSlice of {family}: no pod has such an address"
             raise Fault("outside_cluster", message)
         port = self._port(each)
-        for endpoint in each.get("endpoints") or ():
-            conditions = endpoint.get("conditions") or {}
+        for item in each.get("endpoints") or ():
+            conditions = item.get("conditions") or {}
             if conditions.get("terminating"):
                 continue
-            pod = endpoint.get("targetRef") or {}
+            pod = item.get("targetRef") or {}
             # The other addresses are the same endpoint's; kube-proxy takes the first, too.
-            node, zone = endpoint.get("nodeName") or "", endpoint.get("zone") or ""
-            yield Row(
-                family,
-                Endpoint(_text(endpoint["addresses"][0]), port, _text(pod.get("uid") or "")),
-                # Few nodes and zones, and many pods: each name is kept once.
-                Target(_text(pod.get("name") or ""), intern(node), intern(zone)),
-                conditions.get("ready") is not False,
+            # Each text is kept once, though every list brings it anew.
+            endpoint = Endpoint(intern(item["addresses"][0]), port, intern(pod.get("uid") or ""))
+            # In two slices for a moment, it may be ready in one of them alone.
+            if conditions.get("ready") is not False or self._broadcast.include_not_ready:
+                not_ready.discard(endpoint)
+            elif endpoint not in targets:
+                not_ready.add(endpoint)
+            targets[endpoint] = Target(
+                intern(pod.get("name") or ""),
+                intern(item.get("nodeName") or ""),
+                intern(item.get("zone") or ""),
             )
 
     def _port(self, each: Json) -> int:
@@ -230,44 +231,38 @@ class EndpointSlices:
                 raise ValueError(f"{number!r} is no port")
         return 0
 
-    def _answer(self, rows: list[Row] | None, sent_at: float, arrived_at: float) -> Answer:
-        """The answer, with each endpoint once. Raises Fault for an address that no pod has."""
-        targets: dict[Endpoint, Target] = {}
-        ready: set[Endpoint] = set()
-        families: dict[str, str] = {}  # by uid: that of the pod's endpoints
-        # A pod may be in several slices, with different ports.
-        has_port: set[Endpoint] = set()
-        if self._broadcast.port_name:
-            has_port = {row.endpoint._replace(port=0) for row in rows or () if row.endpoint.port}
-        for family in FAMILIES[self._broadcast.ip_family]:
-            for row in rows or ():
-                uid = row.endpoint.uid
-                if row.family != family or (uid and families.setdefault(uid, family) != family):
-                    continue
-                if not row.endpoint.port and row.endpoint in has_port:
-                    continue
-                self._check(row.endpoint.address)
-                targets[row.endpoint] = row.target
-                # In two slices for a moment, it may be ready in one of them alone.
-                if row.ready or self._broadcast.include_not_ready:
-                    ready.add(row.endpoint)
-        self._pods = frozenset(endpoint.address for endpoint in targets)
+    def _answer(self, listed: Listed | None, sent_at: float, arrived_at: float) -> Answer:
+        """The answer to a question. Raises Fault for an address that no pod has."""
+        targets = self._choose(listed) if listed else {}
+        not_ready = listed.not_ready & targets.keys() if listed else ()
+        in_order = sorted((packed(endpoint.address), endpoint) for endpoint in targets)
+        for address, endpoint in in_order:
+            if kind := foreign_kind(address, self._on_loopback):
+                message = f"lists {endpoint.address}: no pod has {kind} address"
+                raise Fault("outside_cluster", message)
         return Answer(
             qname=self._qname,
-            endpoints=tuple(sorted(ready, key=lambda each: (packed(each.address), each))),
+            endpoints=tuple(each for _, each in in_order if each not in not_ready),
             ttl_seconds=0,
             expires_earliest_at=sent_at,
             expires_latest_at=arrived_at,
-            absence="no EndpointSlices" if rows is None else "EndpointSlices list nobody",
+            absence="EndpointSlices list nobody" if listed else "no EndpointSlices",
             # Without any slice, the Service itself may be missing, for a moment: its pods may not.
-            exact=rows is not None,
-            not_ready=frozenset(targets.keys() - ready),
+            exact=listed is not None,
+            not_ready=frozenset(not_ready),
             targets=targets,
         )
 
-    def _check(self, address: str) -> None:
-        if address not in self._pods and (kind := foreign_kind(address, self._on_loopback)):
-            raise Fault("outside_cluster", f"lists {address}: no pod has {kind} address")
+    def _choose(self, listed: Listed) -> dict[Endpoint, Target]:
+        """The endpoints of each pod: of the first family that it has, and with a port if it can."""
+        chosen: dict[Endpoint, Target] = {}
+        for family in FAMILIES[self._broadcast.ip_family]:
+            uids = {endpoint.uid for endpoint in chosen if endpoint.uid}
+            chosen |= {e: each for e, each in listed.targets[family].items() if e.uid not in uids}
+        if self._broadcast.port_name:  # a pod may be in several slices, with different ports
+            has_port = {endpoint._replace(port=0) for endpoint in chosen if endpoint.port}
+            return {e: target for e, target in chosen.items() if e not in has_port}
+        return chosen
 
 
 def _is_on_loopback(url: str) -> bool:
@@ -276,12 +271,6 @@ def _is_on_loopback(url: str) -> bool:
         return is_loopback(host.strip("[]"))
     except ValueError:
         return host == "localhost"
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
 
 
 def _unzipped(body: bytes) -> bytes:

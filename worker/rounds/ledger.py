@@ -253,7 +253,7 @@ class Ledger:
             books.capped = None
         newer = answer.is_newer_than(books.in_force) if books.in_force else None
         if not self._queue:
-            books.in_force = books.in_force or answer
+            books.in_force = books.in_force or answer.without_endpoints()
         self._is_copy = previous is not None and answer.is_copy_beside(previous)
         if self._queue:
             self._quiet = 0
@@ -326,9 +326,10 @@ class Ledger:
             return answer.forgotten_at
         books = self.books
         busy = books.in_flight or self._queue
+        took = self._over_at - self._asked_at
         if answer.exact and not (busy or any(books.owed()) or books.is_after_calls()):
-            return self._asked_at + rules.shortest_gap_seconds(self._over_at - self._asked_at)
-        return self._over_at + rules.pause_seconds(self._quiet + 1)
+            return self._asked_at + rules.shortest_gap_seconds(took)
+        return self._over_at + rules.pause_seconds(self._quiet + 1, took if answer.exact else 0.0)
 
     def record_started(self, endpoints: tuple[Endpoint, ...], now: float) -> None:
         """Books that calls to these endpoints, of a `Call`, are in flight."""
@@ -343,7 +344,7 @@ class Ledger:
         # One of several caches may list fewer endpoints and expire earlier. None of the copies that
         # calls were made from proves anything when it is seen again, so the last to expire counts.
         if not books.in_force or books.answer.outlives(books.in_force):
-            books.in_force = books.answer
+            books.in_force = books.answer.without_endpoints()
 
     def record_call(self, result: CallResult, now: float) -> Booked:
         """Books the result of a call. Returns its attempt number and the wait before the next."""
@@ -355,7 +356,7 @@ class Ledger:
         entry = before._replace(
             attempts=before.attempts + 1,
             reached=before.reached or rules.was_connected(result),
-            last=result._replace(response_body=None) if result.response_body else result,
+            last=result._replace(response_body=None) if result.error_type else None,
         )
         seconds = None
         self._patience_began_at = max(self._patience_began_at, now)

@@ -9,6 +9,9 @@ from worker.words import CALL_ERRORS
 ASK_AGAIN_MAX_SECONDS = 5.0
 # A question about 4,000 pods takes 100 ms of work; once a second, that is a tenth of the time.
 QUESTIONS_SHARE = 0.1
+# The Kubernetes API lists 150,000 pods in seconds, most of which are work of this process. As long
+# as somebody waits for the next answer, they may be half of the time.
+DUE_QUESTIONS_SHARE = 0.5
 SHARING = 0.05  # of `backoff.initial`: so much later than its own time may a call be repeated
 # A broadcast without an answer keeps the next one from beginning for so long.
 HOLDS_UP_SECONDS = 1.0
@@ -53,9 +56,15 @@ def gap_seconds(broadcast: Broadcast, took_seconds: float) -> float:
     Those who are due within `backoff.initial` share a question.
     """
     shared = min(broadcast.backoff_initial_seconds, ASK_AGAIN_SECONDS)
+    if broadcast.discovery == "endpointslices":
+        shared = max(shared, took_seconds / DUE_QUESTIONS_SHARE)
     return max(shared, shortest_gap_seconds(took_seconds))
 
 
-def pause_seconds(questions: int) -> float:
-    """The wait before the next question, after so many in a row that gave nothing to do."""
-    return min(ASK_AGAIN_SECONDS * 2.0 ** min(questions - 1, 10), ASK_AGAIN_MAX_SECONDS)
+def pause_seconds(questions: int, took_seconds: float = 0.0) -> float:
+    """The wait before the next question, after so many in a row that gave nothing to do.
+
+    `took_seconds`: of the last one, where that is work which calls have to wait for.
+    """
+    pause = min(ASK_AGAIN_SECONDS * 2.0 ** min(questions - 1, 10), ASK_AGAIN_MAX_SECONDS)
+    return max(pause, took_seconds / QUESTIONS_SHARE)

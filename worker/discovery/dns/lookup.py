@@ -107,7 +107,7 @@ class Lookup:
         addresses = sorted(set(reply.values), key=packed)
         on_loopback = is_loopback(reply.server.address)
         for address in addresses:
-            if address not in self._pods and (kind := foreign_kind(address, on_loopback)):
+            if address not in self._pods and (kind := foreign_kind(packed(address), on_loopback)):
                 qname = text(reply.qname)
                 message = f"{qname} resolves to {address}: no pod has {kind} address"
                 return ResolutionFailure(qname, "outside_cluster", message)

@@ -66,9 +66,11 @@ Durations are Go's: `500ms`, `2s`, `1m30s`, at most 24 hours. A number without a
 ## Secrets
 
 A password or token is never written in the file. `{env: NAME}` is an environment variable,
-`{file: PATH}` a file (without the line end that it may have; a relative path starts at the
-configuration file's folder). Both are read once, when the run starts. The worker writes `***` in
-place of their values, and of their percent-encoded and base64 forms, also where a pod echoes them.
+`{file: PATH}` a regular file (without the line end that it may have; a relative path starts at
+the configuration file's folder; no file below /proc or /sys). Both are read once, when the run
+starts. The worker writes `***` in place of their values, in whichever common encoding a pod echoes
+them ([decision 7](decisions/0007-forms-of-a-secret.md)). A `body_file` outside the configuration's
+folder may be of a mounted Secret, so `***` stands for it as well.
 
 ```yaml
 - name: refresh-configuration
@@ -91,12 +93,12 @@ a.yaml:3:3: broadcasts[0].timout: unknown key: did you mean timeout?
 a.yaml:4:12: broadcasts[0].settle: expected a duration such as 10s, got 10 minutes: write 10m
 ```
 
-`python -m worker check` does only that. On a terminal it shows each error's line with a caret,
-unless a value on the line may be a secret; with `--output json` the errors are one document
-([check and plan](check-and-plan.md)). The YAML is read by YAML 1.2's core rules (`yes`, `1:30`
-and dates are text; so is a number with a leading zero, such as `0200`), from one document of at
-most 1 MiB. An editor with the YAML language server completes and checks a file that begins with
-`# yaml-language-server: $schema=` and the path of [`config/schema.json`](../config/schema.json).
+`python -m worker check` does only that; with `--output json` the errors are one document
+([check and plan](check-and-plan.md)). After 100 errors it stops. The YAML is read by YAML 1.2's
+core rules (`yes`, `1:30` and dates are text; so is a number with a leading zero, such as `0200`),
+from one document of at most 1 MiB and 100,000 values. An editor with the YAML language server
+completes and checks a file that begins with `# yaml-language-server: $schema=` and the path of
+[`config/schema.json`](../config/schema.json).
 
 ## Keys
 """

@@ -124,6 +124,7 @@ class Exchange(NamedTuple):
     method: str = "POST"
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
+    body_is_secret: bool = False
     content_type: str | None = None  # of `json`; a Content-Type header overrides it
     auth: Auth | None = None
     tls: Tls = Tls()

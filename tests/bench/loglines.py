@@ -45,6 +45,7 @@ def measure() -> dict[str, float]:
         sink = Sink(file.fileno(), Stop())
         nowhere = _Nowhere(file.fileno(), Stop())
         secret = Masker(["a-token-of-usual-length", "hunter2"])
+        many = Masker([f"{number}-token-of-usual-length" for number in range(20)])
         entry = {
             "timestamp": "2026-01-01T00:00:00.000000Z",
             "level": "info",
@@ -60,6 +61,7 @@ def measure() -> dict[str, float]:
         return {
             "a line, whole": _microseconds(_logging(sink, Masker(()))),
             "a line, whole, with secrets to mask": _microseconds(_logging(sink, secret)),
+            "a line, whole, with 20 secrets to mask": _microseconds(_logging(sink, many)),
             "a line, not written": _microseconds(_logging(nowhere, Masker(()))),
             "its JSON by the standard library": _microseconds(lambda: standard(entry).encode()),
             "its JSON by orjson": _microseconds(lambda: orjson.dumps(entry)),

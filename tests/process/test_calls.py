@@ -136,9 +136,16 @@ def test_the_start_of_a_failed_calls_response_is_logged_on_request(
     pod[0].script(reply(404, b"\xffno\x00 " + b"x" * 999))
     finished = run(config(pod.port, f"  log_response: {str(logged).lower()}\n"))
     failure = failing(pod, 404)
-    if logged:  # its first 256 bytes, of which the replacement character takes three
-        failure["response_body"] = "\N{REPLACEMENT CHARACTER}no\x00 " + "x" * (256 - 3 - 4)
+    if logged:  # as latin-1, which it can only be; its first 256 bytes in UTF-8
+        failure["response_body"] = "\xffno\x00 " + "x" * (256 - 2 - 4)
     check_log(finished, url(pod), once(pod, failure), reason="all_calls_failed")
+
+
+def test_a_response_in_utf_8_is_one_wherever_it_is_cut_off(run: Run, pod: Pods) -> None:
+    pod[0].script(reply(404, ("x" + "ä" * 4000).encode()))
+    finished = run(config(pod.port, "  log_response: true\n"))
+    (entry,) = finished.events("call.failed")
+    assert entry["response_body"] == "x" + "ä" * 127
 
 
 def test_head_has_no_body_whatever_its_length(run: Run, pod: Pods) -> None:

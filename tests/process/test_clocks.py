@@ -154,7 +154,7 @@ def test_answers_that_came_while_the_worker_was_stopped_are_not_late(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("what", ["configuration", "body", "resolv.conf"])
+@pytest.mark.parametrize("what", ["configuration", "resolv.conf"])
 def test_a_stop_signal_ends_a_run_whose_files_hang(
     what: str, number: signal.Signals, tmp_path: Path, nameserver: Nameserver
 ) -> None:
@@ -164,8 +164,6 @@ def test_a_stop_signal_ends_a_run_whose_files_hang(
     arguments: tuple[str, ...] = ()
     if what == "configuration":
         text = pipe
-    elif what == "body":
-        text = config(80, f"  body_file: {pipe}\n")
     else:
         arguments = ("--resolv-conf", str(pipe))
     # The pipe is open when the worker has opened it, too.

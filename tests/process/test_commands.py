@@ -320,7 +320,7 @@ def test_plan_in_json_is_one_document(run: Run, nameserver: Nameserver, tmp_path
                     "Content-Type: application/json",
                     "X-Key: ***",
                     f"traceparent: 00-{'1' * 32}-{'2' * 16}-00",
-                    "Authorization: Basic bWU6***",
+                    "Authorization: Basic ***",
                     "Content-Length: 17",
                     "Connection: close",
                 ],
@@ -636,6 +636,57 @@ def without_a_reader() -> int:
     reader, writer = os.pipe()
     os.close(reader)
     return writer
+
+
+@pytest.mark.parametrize("command", ["run", "check", "plan"])
+@pytest.mark.parametrize("stderr", [full, without_a_reader])
+@pytest.mark.parametrize("arguments", [("--config=a.yaml",), ("--grace=x",)])
+def test_an_error_that_nobody_can_read_is_exit_2_nevertheless(
+    arguments: tuple[str, ...], stderr: Callable[[], int], command: str, tmp_path: Path
+) -> None:
+    descriptor = stderr()
+    (tmp_path / "a.yaml").write_text("- name: a\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", command, *arguments],
+        cwd=tmp_path,
+        env=BARE_ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=descriptor,
+        timeout=60,
+        check=False,
+    )
+    os.close(descriptor)
+    assert done.returncode == 2
+
+
+def a_full_disk(_: Path) -> str:
+    return "/dev/full"
+
+
+def a_pipe_that_nobody_reads(folder: Path) -> str:
+    os.mkfifo(folder / "pipe")
+    return str(folder / "pipe")
+
+
+def a_pipe_that_is_full(folder: Path) -> str:
+    path = a_pipe_that_nobody_reads(folder)
+    both = os.open(path, os.O_RDWR | os.O_NONBLOCK)  # it stays open until the tests end
+    with contextlib.suppress(BlockingIOError):
+        while os.write(both, bytes(select.PIPE_BUF)):
+            pass
+    return path
+
+
+@pytest.mark.parametrize(
+    "termination_log", [a_full_disk, a_pipe_that_nobody_reads, a_pipe_that_is_full]
+)
+def test_a_termination_log_that_cannot_be_written_changes_nothing(
+    termination_log: Callable[[Path], str], run: Run, three_pods: Pods, tmp_path: Path
+) -> None:
+    config = f"- name: clear\n  url: http://web:{three_pods.port}/\n  settle: 0s\n"
+    finished = run(config, "--termination-log", termination_log(tmp_path))
+    assert (finished.exit_code, finished.entries[-1]["exit_code"]) == (0, 0)
+    assert finished.stderr == ""
 
 
 @pytest.mark.parametrize("stdout", [full, without_a_reader])

@@ -217,7 +217,7 @@ PODS: dict[str, tuple[Behaviour, Entry]] = {
             "status",
             "answered 500 Internal Server Error",
             status_code=500,
-            response_body="\N{REPLACEMENT CHARACTER}\x00\x1b[31m",
+            response_body="\xff\x00\x1b[31m",
         ),
     ),
     "echoes a terminal escape": (

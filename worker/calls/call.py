@@ -14,7 +14,7 @@ import time
 from worker.calls.connection import Connection, CutOff, TlsError
 from worker.calls.judge import Failure, classify, judge, seconds_from
 from worker.calls.request import prepare
-from worker.calls.response import ProtocolError, Response
+from worker.calls.response import KEPT_FIELD_BYTES, ProtocolError, Response
 from worker.calls.tls import TlsConnection
 from worker.model import CallResult, Endpoint, Exchange
 from worker.words import CallError
@@ -111,5 +111,7 @@ class Caller:
             allow=response.field("allow"),
             server=response.field("server"),
             location=response.field("location"),
-            response_body=bytes(response.body) or None if self._exchange.log_response else None,
+            response_body=bytes(response.body[:KEPT_FIELD_BYTES]) or None
+            if self._exchange.log_response
+            else None,
         )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import httptools
 
 KEPT_BODY_BYTES = 64 * 1024  # `expect.body_contains` looks no further
-# More than the log keeps: a secret that a pod echoes is masked there before anything is cut.
+# Of a field, or of the body for the log. The log shows 2,000 bytes at most, so what is cut off here
+# would not be shown, and a secret that is cut in two is recognized by its beginning.
 KEPT_FIELD_BYTES = 4096
 MAX_HEADER_BYTES = 64 * 1024  # a longer head is no answer of a pod
 # So much is read, to see whether the body breaks off. A longer response is a download, and nobody

@@ -12,7 +12,7 @@ from worker.commands.check import tls
 from worker.commands.loading import load, witnesses
 from worker.discovery.source import Witnesses, sources
 from worker.log.formats import printable
-from worker.log.masking import Masker
+from worker.log.masking import MASK, Masker
 from worker.model import (
     Answer,
     Broadcast,
@@ -97,7 +97,7 @@ def document(entry: Broadcast, answer: Answer | ResolutionFailure) -> Document:
         **found,
         "tls": tls(entry.exchange),
         "request": head.decode().split("\r\n"),
-        "body": body.decode(errors="backslashreplace"),
+        "body": MASK if entry.exchange.body_is_secret else body.decode(errors="backslashreplace"),
         "body_bytes": len(body),
         "differs_per_call": ["traceparent"] if traced else [],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
@@ -24,9 +25,10 @@ from worker.options import Options
 from worker.report import outcome
 from worker.rounds.run import Rounds
 from worker.rounds.world import LiveWorld
-from worker.stop import Stop, Stopped
+from worker.stop import Stop, Stopped, start_thread
 
 STDOUT, STDERR = 1, 2
+TERMINATION_LOG_SECONDS = 2.0
 # The downward API's: on every line, so that an alert needs no shipper's labels to say whose it is …
 LINE_FIELDS = {"worker_namespace": "POD_NAMESPACE", "worker_job": "JOB_NAME"}
 # … and in run.started.
@@ -162,12 +164,20 @@ class Run:
 
         https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
         """
+        line = summary_line(summary | {"run_id": self._run_id}, self._masker)
+        # In a thread, which is left behind where the file is on a mount that is dead.
+        path = self._options.termination_log
+        start_thread(lambda: _write(path, line)).join(TERMINATION_LOG_SECONDS)
+
+
+def _write(path: str, line: bytes) -> None:
+    """Writes the line, if the file is there and takes it at once."""
+    with contextlib.suppress(OSError, ValueError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NONBLOCK)
         try:
-            descriptor = os.open(self._options.termination_log, os.O_WRONLY | os.O_TRUNC)
-        except OSError:
-            return
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(summary_line(summary | {"run_id": self._run_id}, self._masker))
+            os.write(descriptor, line)
+        finally:
+            os.close(descriptor)
 
 
 def log_usage_error(

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+MAX_ERRORS = 100
+MORE_ERRORS = f"there are more errors than these {MAX_ERRORS}: correct them first"
+
 
 class ConfigError(NamedTuple):
     """One error. Lines and columns count from 1; an error that is not about one place has none."""
@@ -55,7 +58,11 @@ class Errors:
         self._found: list[ConfigError] = []
 
     def add(self, invalid: ConfigInvalid) -> None:
+        """Raises ConfigInvalid at once when there are more than anybody reads."""
         self._found += invalid.errors
+        if len(self._found) > MAX_ERRORS:
+            last = self._found[MAX_ERRORS]._replace(message=MORE_ERRORS)
+            raise ConfigInvalid([*self._found[:MAX_ERRORS], last]) from None
 
     def __enter__(self) -> None:
         pass

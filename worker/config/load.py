@@ -85,12 +85,13 @@ def _files(path: str) -> list[str]:
     try:
         # A mounted ConfigMap holds its files in a hidden folder, and links to them.
         names = [p for p in Path(path).iterdir() if not p.name.startswith(".")]
+        files = sorted(str(p) for p in names if p.suffix in SUFFIXES and not p.is_dir())
     except NotADirectoryError:
         return [path]
-    except OSError as error:
-        message = f"expected a readable file or folder, got: {error.strerror}"
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        message = f"expected a readable file or folder, got: {reason}"
         raise Place(path).error(f"{message}: name another with --config") from None
-    files = sorted(str(p) for p in names if p.suffix in SUFFIXES and not p.is_dir())
     if not files:
         raise Place(path).error("expected *.yaml or *.yml files in this folder, got none")
     return files

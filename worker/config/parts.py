@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from worker.config.errors import Errors
-from worker.config.secret import FILE_PATH, Secret, read_file
+from worker.config.secret import FILE_PATH, MAX_SECRET_BYTES, Secret, read_file
 from worker.config.values import (
     Converted,
     Described,
@@ -28,6 +28,7 @@ from worker.config.yaml import Node, plain
 from worker.model import Auth, Broadcast, Exchange, Expect
 
 MAX_BODY_BYTES = 16 * 1024 * 1024  # it stays in memory
+MIN_BODY_CHARACTERS = 8  # a shorter one, such as {}, occurs by chance where a pod echoes nothing
 DEFAULTS = Exchange._field_defaults | Broadcast._field_defaults
 TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # noqa: S105 - RFC 9110, 5.6.2: no secret
 FIELD_VALUE = r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?|"  # RFC 9110, 5.5, without obs-text
@@ -108,13 +109,23 @@ def _problem(name: str, others: set[str]) -> str:
 
 
 BODY = Converted(
-    Text("text (for JSON, set json)", r"[\s\S]*", secret=True),
+    Text("text (for JSON, set json)", r"[\s\S]*", secret=True, most=None),
     lambda text, _node, _scope: {"body": text.encode()},
 )
-BODY_FILE = Converted(
-    FILE_PATH,
-    lambda path, node, scope: {"body": read_file(path, MAX_BODY_BYTES, node, scope)},
-)
+
+
+def _to_body(name: str, node: Node, scope: Scope) -> dict[str, Any]:
+    """Beside the configuration it is no secret; anywhere else it may be of a mounted Secret."""
+    body = read_file(name, MAX_BODY_BYTES, node, scope)
+    if (scope.folder / name).resolve().is_relative_to(scope.folder.resolve()):
+        return {"body": body}
+    text = body[:MAX_SECRET_BYTES].decode("latin-1").strip()
+    if len(text) >= MIN_BODY_CHARACTERS:
+        scope.secrets.add(text)
+    return {"body": body, "body_is_secret": True}
+
+
+BODY_FILE = Converted(FILE_PATH, _to_body)
 
 
 class Json:
@@ -131,8 +142,13 @@ class Json:
         return {}
 
 
-def _to_auth(value: dict[str, Any], _node: Node, _scope: Scope) -> Auth:
-    return Auth(bearer=value["bearer"]) if "bearer" in value else Auth(**value["basic"])
+def _to_auth(value: dict[str, Any], _node: Node, scope: Scope) -> Auth:
+    if "bearer" in value:
+        return Auth(bearer=value["bearer"])
+    auth = Auth(**value["basic"])
+    # In base64, as they are sent, a short password cannot be told from its neighbours.
+    scope.secrets.add(f"{auth.username}:{auth.password}")
+    return auth
 
 
 BASIC = Fields(
@@ -213,7 +229,7 @@ EXPECT = Converted(
                 [name for name, codes in CLASSES.items() if codes <= Expect().status_codes],
             ),
             "body_contains": Described(
-                Text("text of at least one character", r"[\s\S]+"),
+                Text("text of at least one character", r"[\s\S]+", most=64 * 1024),
                 "Text that is in the first 64 KiB of the response's body.",
                 "cleared",
             ),

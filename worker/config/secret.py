@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
+from pathlib import Path
 from typing import NamedTuple
 
 from worker.config.values import NOT_SHOWN, PEM, Described, Fields, Schema, Scope, Text, describe
@@ -95,13 +98,26 @@ def _without_line_end(data: bytes) -> str:
     return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
 
 
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def read_file(name: str, most: int, node: Node, scope: Scope) -> bytes:
-    """The content of a file that the value names, of at most so many bytes."""
+    """The content of a regular file that the value names, of at most so many bytes.
+
+    Whoever may edit the configuration is not to read the process's environment or memory by it,
+    nor to make it wait for a pipe.
+    """
     path = scope.folder / name
     try:
-        with path.open("rb") as stream:
+        named = Path(os.path.normpath(path)), path.resolve()
+        if any(each.is_relative_to(kernel) for each in named for kernel in ("/proc", "/sys")):
+            raise node.error(f"expected a file that is not below /proc or /sys, got {path}")
+        with open(path, "rb", opener=_open_without_waiting) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise node.error(f"expected a regular file at {path}, got a pipe or a device")
             data = stream.read(most + 1)
-    except (OSError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise node.error(f"expected a readable file at {path}, got: {reason}") from None
     if len(data) > most:

@@ -22,8 +22,11 @@ AFTER_HOST = rf"([/?]{URL_CHARACTERS}*)?"
 NUMBER = "([0-9]+|0[xX][0-9A-Fa-f]*)"
 PORT = "0*(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
 # All that `_split` accepts, except that it also limits the length of the name.
-STRICT_URL = rf"^{HTTP}://({LABEL}\.)*(?!{NUMBER}\.?([:/?]|$)){LABEL}\.?(:{PORT})?{AFTER_HOST}$"
+STRICT_URL = (
+    rf"^{HTTP}://({LABEL}\.)*(?!{NUMBER}\.?([:/?]|$)){LABEL}\.?(:{PORT}(?![^@]*@))?{AFTER_HOST}$"
+)
 PARTS = re.compile(rf"({HTTP})://(\[[0-9A-Fa-f:.]*\]|[^][:/?]*)(?::([^/?]*))?({AFTER_HOST})")
+MAX_URL_CHARACTERS = 8000  # as many as every server should take: RFC 9110, 4.1
 A_URL = "a URL such as http://web-server-headless:8080/clear-caches"
 TEMPLATE = re.compile(r"\$\{[^}]*\}|\$\([^)]*\)|\{\{.*?\}\}")
 KEYS_OF_PARTS = ("service", "host", "namespace", "port", "path")
@@ -35,9 +38,13 @@ class ServiceUrl:
     def read(self, node: Node, _scope: Scope | None = None) -> Url:
         text = node.value
         if isinstance(text, str):
-            # First of all, so that no message shows a password.
-            if "@" in text and not re.match(rf"{HTTP}://[^/?#@]+[/?#]", text):
-                raise node.error("expected no user or password in the URL: set auth")
+            if len(text) > MAX_URL_CHARACTERS:
+                raise node.error(f"expected at most {MAX_URL_CHARACTERS} characters, got more")
+            # First of all, so that no message shows a password, which may have a slash.
+            if "@" in text and not re.match(rf"{HTTP}://[^/?#@:]+[/?#]", text):
+                message = "expected no user or password in the URL: set auth"
+                hint = "; behind a port, write an @ of the path as %40"
+                raise node.error(message + hint * bool(re.match(rf"{HTTP}://[^/?#@]+[/?#]", text)))
             if "#" in text:
                 raise node.error("expected no fragment in the URL: no server ever sees it")
             if found := TEMPLATE.search(text):
@@ -48,7 +55,7 @@ class ServiceUrl:
         return _split(parts, node)
 
     def schema(self) -> Schema:
-        return {"type": "string", "pattern": STRICT_URL}
+        return {"type": "string", "pattern": STRICT_URL, "maxLength": MAX_URL_CHARACTERS}
 
 
 def _split(parts: re.Match[str], node: Node) -> Url:

@@ -29,6 +29,7 @@ DURATION_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, 
 DURATION_UNITS["h"] = 3600
 # https://pkg.go.dev/time#ParseDuration, without a sign: no duration here is negative.
 DURATION_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+MAX_DURATION_CHARACTERS = 100  # its pattern can be read in many ways, which takes its time
 DURATION = re.compile(rf"0|({DURATION_PART.pattern})+", re.ASCII)
 DURATION_SCHEMA = r"^(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$"
 WORDS_OF_UNITS = {
@@ -82,8 +83,11 @@ def describe(node: Node, secret: bool = False) -> str:
 
 
 def shown(text: str) -> str:
-    """The start of a text, in quotes where it would be misread without them."""
-    if PEM in text:
+    """The start of a text, in quotes where it would be misread without them.
+
+    Never that of a key, or of what may have a user and a password before an @.
+    """
+    if PEM in text or 0 <= text.find(":") < text.rfind("@"):
         return NOT_SHOWN
     cut = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
     plain = re.fullmatch(r"\S(.*\S)?", cut) and cut.isprintable()
@@ -131,13 +135,19 @@ def hint_for_key(name: str, fields: Collection[str], known: Collection[str]) -> 
 
 
 class Text(NamedTuple):
-    """Text that matches a pattern, which Python and JSON Schema read alike."""
+    """Text that matches a pattern, which Python and JSON Schema read alike.
+
+    `most`: characters that it may have; None if the file is the only limit.
+    """
 
     what: str
     pattern: str
     secret: bool = False  # it may be one
+    most: int | None = 4096  # as many as a path may have on Linux
 
     def read(self, node: Node, _scope: Scope) -> str:
+        if isinstance(node.value, str) and self.most and len(node.value) > self.most:
+            raise node.error(f"expected at most {self.most} characters, got {len(node.value)}")
         if self._matches(node.value):
             return str(node.value)
         is_number = isinstance(node.value, (int, float))
@@ -148,7 +158,8 @@ class Text(NamedTuple):
         return isinstance(value, str) and bool(re.fullmatch(self.pattern, value, re.ASCII))
 
     def schema(self) -> Schema:
-        return {"type": "string", "pattern": f"^({self.pattern})$"}
+        most = {"maxLength": self.most} if self.most else {}
+        return {"type": "string", "pattern": f"^({self.pattern})$", **most}
 
 
 class Choice(NamedTuple):
@@ -197,8 +208,8 @@ class Integer(NamedTuple):
 
 def parse_duration(text: str) -> float:
     """Go's durations (`1m30s`), in seconds. Raises ValueError, which says what was expected."""
-    if not DURATION.fullmatch(text):
-        found = text if re.fullmatch(r"[0-9.]+", text) else shown(text)
+    if len(text) > MAX_DURATION_CHARACTERS or not DURATION.fullmatch(text):
+        found = text if re.fullmatch(r"[0-9.]{1,30}", text) else shown(text)
         raise ValueError(f"expected a duration such as 10s, got {found}")
     return sum(float(n) * DURATION_UNITS[unit] for n, unit in DURATION_PART.findall(text))
 
@@ -239,7 +250,8 @@ class Duration(NamedTuple):
         return ""
 
     def schema(self) -> Schema:
-        text = {"type": "string", "pattern": DURATION_SCHEMA}
+        length = {"maxLength": MAX_DURATION_CHARACTERS}
+        text = {"type": "string", "pattern": DURATION_SCHEMA, **length}
         return {"anyOf": [text, {"const": 0}]} if self.zero else text
 
 
@@ -252,6 +264,8 @@ def hint_for_duration(text: str) -> str:
 
 def _with_units(text: str) -> str:
     """`10`, `10 minutes` or `1 hour and 30 min` with Go's units; empty if it is none of these."""
+    if len(text) > MAX_DURATION_CHARACTERS:
+        return ""
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         return f"{text}s"
     units = {word: unit for unit, words in WORDS_OF_UNITS.items() for word in words.split()}

@@ -18,7 +18,10 @@ from worker.config.errors import ConfigInvalid, Errors, Place
 
 MAX_FILE_BYTES = 1024 * 1024  # a ConfigMap holds no more
 MAX_DEPTH = 32  # `_node` is recursive
-MAX_ALIASED_VALUES = 10_000  # aliases of aliases grow exponentially
+MAX_VALUES = 100_000  # about a second's work
+# Aliases of aliases grow exponentially; as `json`, each repeats the whole text it stands for.
+MAX_ALIASED_VALUES = 10_000
+MAX_ALIASED_CHARACTERS = MAX_FILE_BYTES
 
 Scalar = str | int | float | bool | None
 
@@ -151,9 +154,10 @@ class _Builder:
         self._file = file
         self._errors = errors
         self._events: Iterator[Any] = yaml.parse(text, Loader=LOADER)
-        self._anchors: dict[str, tuple[Node, int]] = {}
-        self._values = 0  # so far, with those that aliases repeat
-        self._aliased_values = 0
+        self._anchors: dict[str, tuple[Node, int, int]] = {}
+        # So far, with those that aliases repeat, and those alone.
+        self._values = self._characters = 0
+        self._aliased_values = self._aliased_characters = 0
 
     def document(self) -> Node:
         node = None
@@ -178,11 +182,14 @@ class _Builder:
             return self._alias(event.anchor or "", place)
         if depth > MAX_DEPTH:
             raise place.error(f"expected at most {MAX_DEPTH} levels, got more")
-        before = self._values
+        values, characters = self._values, self._characters
         self._values += 1
+        if self._values > MAX_VALUES:
+            raise place.error(f"expected at most {MAX_VALUES} values in a file, got more")
         node = Node(place, self._value(event, place, depth))
         if event.anchor:
-            self._anchors[event.anchor] = (node, self._values - before)
+            size = self._values - values, self._characters - characters
+            self._anchors[event.anchor] = (node, *size)
         return node
 
     def _value(
@@ -192,6 +199,7 @@ class _Builder:
         if event.tag not in {None, *(TEXT_TAGS if is_scalar else COLLECTION_TAGS)}:
             self._errors.add(place.error(f"expected no tag, got {event.tag}"))
         if is_scalar:
+            self._characters += len(event.value)
             return _scalar(event)
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(place.key, depth)
@@ -209,6 +217,7 @@ class _Builder:
                     hint = ": `{{ … }}` is not expanded here"
                 place = self._place(event, path)
                 raise place.error(f"expected a key, got a list or a mapping{hint}")
+            self._characters += len(event.value)
             place = self._place(event, join(path, event.value))
             node = self._node(next(self._events), place.key, depth + 1)
             first = fields.setdefault(event.value, Member(place, node))
@@ -221,11 +230,15 @@ class _Builder:
     def _alias(self, anchor: str, place: Place) -> Node:
         if anchor not in self._anchors:
             raise place.error(f"undefined anchor `*{anchor}`")
-        node, values = self._anchors[anchor]
+        node, values, characters = self._anchors[anchor]
         self._values += values
+        self._characters += characters
         self._aliased_values += values
+        self._aliased_characters += characters
         if self._aliased_values > MAX_ALIASED_VALUES:
             raise place.error(f"expected aliases for at most {MAX_ALIASED_VALUES} values, got more")
+        if self._aliased_characters > MAX_ALIASED_CHARACTERS:
+            raise place.error("expected aliases for at most 1 MiB of text, got more")
         return _named(node, place.key)
 
 

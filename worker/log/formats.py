@@ -91,13 +91,26 @@ def json_line(entry: Event, limit: int = MAX_LINE_BYTES) -> bytes:
     """One JSON object and a line end, at most `limit` bytes: the longest texts are cut in half
     until it fits. Changes the entry.
     """
-    line = _encode(entry).encode(errors="replace")
+    line = to_json(entry)
     while len(line) >= limit:
         texts = (key for key in entry if isinstance(entry[key], str))
         longest = max(texts, key=lambda key: len(entry[key]))
         entry[longest] = entry[longest][: len(entry[longest]) // 2]
-        line = _encode(entry).encode(errors="replace")
+        line = to_json(entry)
     return line + b"\n"
+
+
+def to_json(value: Any, encode: Callable[[Any], str] = _encode) -> bytes:
+    """JSON in which what is not printable is escaped, be it allowed (RFC 8259, 7).
+
+    A terminal obeys C1 controls and overrides of the direction of text, and some readers of logs
+    break lines at U+0085, U+2028 or U+2029.
+    """
+    text = encode(value)
+    if not text.isprintable():
+        text = text.encode(errors="replace").decode()
+        text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    return text.encode(errors="replace")
 
 
 def console_line(entry: Event) -> str:

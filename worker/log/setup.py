@@ -27,9 +27,15 @@ ALWAYS_WRITTEN = ("run.", "broadcast.finished")
 MAX_TERMINATION_MESSAGE_BYTES = 4096
 MAX_BYTES = {"response_body": 256, "stack": 5000}
 MAX_BYTES_OF_OTHERS = 2000
-# These fields hold only words of this program, in which a short secret may occur by chance.
+# These fields hold only this program's words, the user's own, or names and addresses of pods. A
+# short secret may occur there by chance, and an alert that compares them has to find them whole.
 NEVER_SECRET = frozenset(
-    {"event", "level", "timestamp", "run_id", "span_id", "error_type", "outcome", "reason"}
+    {
+        *("event", "level", "timestamp", "run_id", "span_id", "error_type", "outcome", "reason"),
+        *("broadcast", "request_url", "method", "discovery", "qname", "version", "signal"),
+        *("endpoint", "target_pod", "target_node", "target_uid"),
+        *("worker_namespace", "worker_job", "worker_pod", "worker_node"),
+    }
 )
 
 
@@ -70,7 +76,7 @@ def configure(
         head = {"timestamp": "", "level": name, "event": "", "message": message}
         entry = _tidy({**head, **event}, masker)
         endpoint = event.get("endpoint")
-        if log_format == "ecs" and endpoint and entry["endpoint"] == str(endpoint):
+        if log_format == "ecs" and endpoint:
             entry["server_address"], entry["server_port"] = endpoint.socket_address
         return entry
 
@@ -96,17 +102,37 @@ def summary_line(fields: Mapping[str, Any], masker: Masker) -> bytes:
 
 
 def _tidy(event: Mapping[str, Any], masker: Masker) -> dict[str, Any]:
-    """Drops fields without a value, rounds to microseconds, masks texts and only then cuts them."""
+    """Drops fields without a value, rounds to microseconds, masks texts and cuts them."""
     tidy: dict[str, Any] = {}
     for key, value in event.items():
         if isinstance(value, float):
             value = round(value, 6)
-        elif isinstance(value, (str, bytes, Endpoint)) and key not in NEVER_SECRET:
-            text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-            value = _cut(masker.mask(text), MAX_BYTES.get(key, MAX_BYTES_OF_OTHERS))
+        elif isinstance(value, bytes):
+            value = _text(value)
+        elif isinstance(value, Endpoint):
+            value = str(value)
         if value is not None:
             tidy[key] = value
+    texts = {key: value for key, value in tidy.items() if isinstance(value, str)}
+    secret = masker.may_find("\0".join(texts[key] for key in texts.keys() - NEVER_SECRET))
+    for key, text in texts.items():
+        size = MAX_BYTES.get(key, MAX_BYTES_OF_OTHERS)
+        shown = _cut(text, size)
+        if secret and key not in NEVER_SECRET:
+            # Given the text beyond the cut, so that a secret is recognized that the cut is in.
+            shown = _cut(masker.mask(text, len(shown)), size)
+        tidy[key] = shown
     return tidy
+
+
+def _text(data: bytes) -> str:
+    """What a pod sent, as text: UTF-8, be it cut off in a character, or else latin-1."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        if error.reason == "unexpected end of data":
+            return data[: error.start].decode()
+        return data.decode("latin-1")
 
 
 def _cut(text: str, size: int) -> str:

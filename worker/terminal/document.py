@@ -9,6 +9,7 @@ from typing import Any
 from worker.config.errors import ConfigError
 from worker.config.values import write_duration
 from worker.log.formats import printable
+from worker.log.formats import to_json as json_of
 from worker.log.masking import Masker
 from worker.model import DEFAULT_PORTS
 
@@ -35,7 +36,7 @@ def masked(value: Any, masker: Masker) -> Any:
 
 def to_json(document: Document) -> str:
     """As `--output json` prints it."""
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    return json_of(document, json.JSONEncoder(indent=2, ensure_ascii=False).encode).decode()
 
 
 def to_text(broadcast: Document) -> str:

@@ -89,7 +89,7 @@ def test_a_file_that_sets_every_key(tmp_path: Path) -> None:
                 tags=("nightly", "v1.2/x"),
             ),
         ),
-        secrets=frozenset({"t0ken", "file t0ken", "p ss"}),
+        secrets=frozenset({"t0ken", "file t0ken", "p ss", "me:p ss"}),
     )
     exchanges = [entry.exchange for entry in loaded.broadcasts]
     shown = repr([loaded, *loaded.broadcasts, *exchanges, *(each.auth for each in exchanges)])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.config.reading import URL, messages, one
+from tests.unit.config.reading import URL, load, messages, one
 from worker.model import Auth
 
 
@@ -46,3 +46,16 @@ def test_a_secret_file_that_is_too_long(tmp_path: Path) -> None:
         "broadcasts.yaml:3:18: broadcasts[0].auth.bearer: expected at most 65536 bytes in "
         "secret, got more"
     ]
+
+
+@pytest.mark.parametrize(("body", "secrets"), [("{}\n", set()), ("{purge: 1}\n", {"{purge: 1}"})])
+def test_a_body_from_outside_is_a_secret_unless_it_occurs_by_chance(
+    body: str, secrets: set[str], tmp_path: Path
+) -> None:
+    (tmp_path / "body").write_text(body)
+    (tmp_path / "config").mkdir()
+    config = load(tmp_path / "config", f"- name: a\n  url: {URL}\n  body_file: ../body\n")
+    assert config.secrets == secrets
+    exchange = config.broadcasts[0].exchange
+    assert (exchange.body, exchange.body_is_secret) == (body.encode(), True)
+    assert not one(tmp_path, "  body_file: body\n").exchange.body_is_secret

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from worker.log.formats import LogFormat, to_ecs, to_gcp
+from worker.log.formats import LogFormat, json_line, to_ecs, to_gcp
 from worker.log.masking import Masker
-from worker.log.setup import configure
+from worker.log.setup import configure, summary_line
 from worker.log.sink import Sink
 from worker.model import Endpoint
+from worker.options import LOG_FORMATS
 from worker.stop import Stop
 
 TIME = "2026-11-24T03:00:00.000001Z"
@@ -109,25 +110,67 @@ def test_elastic_knows_two_outcomes_and_ours_stays_beside_them() -> None:
     assert "event.outcome" not in to_ecs(CALL | {"event": "endpoint.gone"})
 
 
-@pytest.mark.parametrize(
-    ("secret", "split"),
-    [
-        ("topsecret", {"server.ip": "fd00::7", "server.port": 8080}),
-        ("8080", {}),  # part of the endpoint, which is masked
-    ],
-)
-def test_elastic_gets_the_parts_of_an_endpoint_that_is_not_masked(
-    secret: str, split: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize("secret", ["topsecret", "8080"])
+def test_elastic_gets_the_parts_of_an_endpoint_which_no_secret_masks(secret: str) -> None:
+    (entry,) = logged("ecs", secret, endpoint=Endpoint("fd00::7", 8080))
+    assert (entry["server.ip"], entry["server.port"]) == ("fd00::7", 8080)
+    assert entry["pod_broadcast.endpoint"] == "[fd00::7]:8080"
+
+
+def logged(log_format: LogFormat, secret: str, **fields: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in written(log_format, secret, **fields).splitlines()]
+
+
+def written(
+    log_format: LogFormat, secret: str, event: str = "endpoint.failed", **fields: Any
+) -> str:
+    """The line of an event with these fields."""
     reader, writer = os.pipe()
-    log = configure(Sink(writer, Stop()), "ecs", "info", Masker([secret])).bind(run_id="r1")
-    log.error("endpoint.failed", endpoint=Endpoint("fd00::7", 8080), attempts=1, error_type="tls")
+    log = configure(Sink(writer, Stop()), log_format, "info", Masker([secret])).bind(run_id="r1")
+    log.error(event, **{"attempts": 1, "error_type": "tls"} | fields)
     os.close(writer)
-    with os.fdopen(reader) as lines:
-        entry = json.loads(lines.read())
-    assert {key: entry[key] for key in entry if key.startswith("server.")} == split
-    shown = "[fd00::7]:8080" if split else "[fd00::7]:***"
-    assert entry["pod_broadcast.endpoint"] == shown
+    with os.fdopen(reader, encoding="utf-8", newline="\n") as lines:
+        return lines.read()
+
+
+# What a terminal obeys, or where some readers of logs break lines; each as JSON escapes it.
+STEERING = {
+    "\x1b": r"\u001b",
+    "\x7f": r"\u007f",
+    "\x85": r"\u0085",
+    "\x9b": r"\u009b",
+    "\x9d": r"\u009d",
+    "\u2028": r"\u2028",
+    "\u2029": r"\u2029",
+    "\u202e": r"\u202e",
+    "\u2066": r"\u2066",
+    "\U000e0041": r"\udb40\udc41",
+}
+PLAIN = "naïve 日本 😀"
+
+
+@pytest.mark.parametrize("character", STEERING)
+@pytest.mark.parametrize("log_format", LOG_FORMATS)
+def test_no_word_of_a_pod_steers_a_terminal_or_breaks_a_line_in(
+    log_format: LogFormat, character: str
+) -> None:
+    text = f"{PLAIN}{character}{PLAIN}"
+    line = written(log_format, "topsecret", "run.crashed", error_message=text)
+    assert line.endswith("\n")
+    assert line[:-1].isprintable()
+    assert PLAIN in line
+    if log_format != "console":
+        assert f"{PLAIN}{STEERING[character]}{PLAIN}" in line
+        assert text in json.loads(line).values()
+
+
+def test_nor_in_the_termination_message() -> None:
+    message = summary_line({"error_message": "".join(STEERING)}, Masker(()))
+    assert message == b'{"error_message":"%b"}\n' % "".join(STEERING.values()).encode()
+
+
+def test_half_a_character_is_written_as_a_question_mark() -> None:
+    assert json_line({"message": "a\ud800b"}) == b'{"message":"a?b"}\n'
 
 
 @pytest.mark.parametrize("log_format", ["gcp", "ecs"])

@@ -8,12 +8,9 @@ Times called `*_at` are seconds of the monotonic clock; durations are seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from worker.words import CallError, Discovery, Ending, Outcome, Reason, ResolutionError, Verdict
-
-if TYPE_CHECKING:
-    import ssl
 
 IpFamily = Literal["auto", "ipv4", "ipv6"]
 
@@ -117,13 +114,26 @@ class Url(NamedTuple):
         return labels[0], labels[1] if len(labels) > 1 else ""
 
 
+class BodyFile(NamedTuple):
+    """A body that stays in its file, which is open, and is read while it is sent.
+
+    `modified_ns` is the file's time of modification when the configuration was read, in ns: all
+    pods get the same body.
+    """
+
+    path: str
+    descriptor: int
+    size: int
+    modified_ns: int
+
+
 class Exchange(NamedTuple):
     """One HTTP request, and what counts as its success. Header values may be secrets."""
 
     url: Url
     method: str = "POST"
     headers: tuple[tuple[str, str], ...] = ()
-    body: bytes | None = None
+    body: bytes | BodyFile | None = None
     body_is_secret: bool = False
     content_type: str | None = None  # of `json`; a Content-Type header overrides it
     auth: Auth | None = None
@@ -132,6 +142,11 @@ class Exchange(NamedTuple):
     connect_timeout_seconds: float = 2.0
     timeout_seconds: float = 10.0  # from connecting to the last byte of the response
     log_response: bool = False
+
+    @property
+    def body_bytes(self) -> int:
+        """The length of the body."""
+        return self.body.size if isinstance(self.body, BodyFile) else len(self.body or b"")
 
     @property
     def server_name(self) -> str:
@@ -166,15 +181,11 @@ class Broadcast(NamedTuple):
 
 
 class Config(NamedTuple):
-    """All broadcasts of all files, in file order, and every secret value that they hold.
-
-    `tls_contexts` has one for the `tls` of each https broadcast, with its certificates loaded.
-    """
+    """All broadcasts of all files, in file order, and every secret value that they hold."""
 
     files: tuple[str, ...]
     broadcasts: tuple[Broadcast, ...]
     secrets: frozenset[str] = frozenset()
-    tls_contexts: Mapping[Tls, ssl.SSLContext] = {}
 
     def __repr__(self) -> str:  # no secret in it
         return f"Config({self.files!r}, …)"

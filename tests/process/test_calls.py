@@ -260,6 +260,29 @@ def test_no_file_descriptors_left_is_local_and_nobody_is_gone(
         assert finished.events("endpoint.gone") == []
 
 
+def test_a_body_file_that_changes_during_the_run_is_local(
+    run: Run, pod: Pods, tmp_path: Path
+) -> None:
+    """Else some pods would get another body than the others, with exit 0."""
+    body_file = tmp_path / "body"
+    body_file.write_bytes(b"x" * 100_000)
+
+    async def change(exchange: Exchange) -> None:
+        body_file.write_bytes(b"y" * 100_001)
+        await reply(503)(exchange)
+
+    pod[0].script(change, reply())
+    finished = run(config(pod.port, "  body_file: body\n"))
+    message = f"body_file {body_file} has changed since the configuration was read"
+    first, second = [stable(entry) for entry in finished.events("call.failed")]
+    assert first == failing(pod, 503, retry_in_seconds=0.1)
+    assert second == failed(pod.endpoints[0], "local", message, second["round"], 2)
+    assert len(pod[0].requests) == 1
+    assert finished.only("broadcast.finished")["hint"] == (
+        "a file of the configuration has changed or disappeared during the run: run it again"
+    )
+
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"
 BROKEN = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"

@@ -10,13 +10,14 @@ import errno
 import os
 import ssl
 import time
+from collections.abc import Callable
 
-from worker.calls.connection import Connection, CutOff, TlsError
+from worker.calls.connection import Connection, CutOff, LocalError, TlsError
 from worker.calls.judge import Failure, classify, judge, seconds_from
 from worker.calls.request import prepare
-from worker.calls.response import KEPT_FIELD_BYTES, ProtocolError, Response
+from worker.calls.response import KEPT_BODY_BYTES, KEPT_FIELD_BYTES, ProtocolError, Response
 from worker.calls.tls import TlsConnection
-from worker.model import CallResult, Endpoint, Exchange
+from worker.model import CallResult, Endpoint, Exchange, Tls
 from worker.words import CallError
 
 CUT_MESSAGES: dict[CallError, str] = {
@@ -29,33 +30,42 @@ class Caller:
     """Makes one exchange with endpoints; many calls may be in flight at once."""
 
     def __init__(
-        self, exchange: Exchange, trace_id: str, tls_context: ssl.SSLContext | None
+        self, exchange: Exchange, trace_id: str, tls_context: Callable[[Tls], ssl.SSLContext]
     ) -> None:
         """Renders the request. `trace_id`: 32 hex digits, the run's (W3C Trace Context).
 
-        `tls_context`: of an https URL, the one that the exchange's `tls` asks for.
+        `tls_context` returns the context that a `tls` asks for, or raises OSError.
         """
         self._exchange = exchange
         self._request = prepare(exchange, trace_id)
         self._tls_context = tls_context
+        self._kept_bytes = 0  # of a response's body
+        if exchange.expect.body_contains:
+            self._kept_bytes = KEPT_BODY_BYTES
+        elif exchange.log_response:
+            self._kept_bytes = KEPT_FIELD_BYTES
 
     async def call(self, endpoint: Endpoint, span_id: str) -> CallResult:
         """Makes one call, within the exchange's `timeout_seconds`. `span_id`: 16 hex digits."""
         started_at = time.monotonic()
         connection = None
         connected_at = None
-        response = Response(self._exchange.method)
+        response = Response(self._exchange.method, self._kept_bytes)
         failure: Failure | None
         try:
+            context = self._context()
+            started_at = time.monotonic()  # making a context takes its time, which is not the pod's
             connection = Connection(endpoint, started_at + self._exchange.timeout_seconds)
             await connection.connect(self._exchange.connect_timeout_seconds)
             connected_at = time.monotonic()
-            await self._talk(connection, span_id, response)
+            await self._talk(connection, context, span_id, response)
             failure = judge(response, self._exchange.expect)
         except ProtocolError as error:
             failure = "protocol", str(error)
         except TlsError as error:
             failure = "tls", str(error)
+        except LocalError as error:
+            failure = "local", str(error)
         except OSError as error:
             failure = classify(error, connected_at is not None)
         except CutOff as cut:
@@ -66,10 +76,26 @@ class Caller:
                 connection.close()
         return self._result(endpoint, span_id, started_at, connected_at, response, failure)
 
-    async def _talk(self, connection: Connection, span_id: str, response: Response) -> None:
-        stream = await self._secure(connection) if self._tls_context else connection
+    def _context(self) -> ssl.SSLContext | None:
         try:
-            await stream.send(self._request.to_bytes(span_id))
+            return self._tls_context(self._exchange.tls) if self._exchange.url.https else None
+        except OSError as error:
+            raise LocalError(str(error)) from None
+
+    async def _talk(
+        self,
+        connection: Connection,
+        context: ssl.SSLContext | None,
+        span_id: str,
+        response: Response,
+    ) -> None:
+        stream: Connection | TlsConnection = connection
+        if context:
+            stream = TlsConnection(connection, context, self._exchange.server_name)
+            await stream.handshake()
+        try:
+            for piece in self._request.pieces(span_id):
+                await stream.send(piece)
             reset = None
         except (BrokenPipeError, ConnectionResetError):  # it may have answered nevertheless
             reset = ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
@@ -79,12 +105,6 @@ class Caller:
                 response.feed(data)
             else:
                 response.end(reset)
-
-    async def _secure(self, connection: Connection) -> TlsConnection:
-        assert self._tls_context
-        stream = TlsConnection(connection, self._tls_context, self._exchange.server_name)
-        await stream.handshake()
-        return stream
 
     def _result(
         self,

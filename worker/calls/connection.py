@@ -28,6 +28,10 @@ class CutOff(Exception):
         self.error_type = error_type
 
 
+class LocalError(Exception):
+    """A file that the call needs cannot be used: no fault of the pod's."""
+
+
 class TlsError(Exception):
     """TLS failed; its text is OpenSSL's words."""
 

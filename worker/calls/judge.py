@@ -6,7 +6,7 @@ import errno
 import time
 from email.utils import parsedate_to_datetime
 
-from worker.calls.response import KEPT_FIELD_BYTES, Response
+from worker.calls.response import Response
 from worker.model import Expect
 from worker.words import CallError
 
@@ -33,9 +33,7 @@ def judge(response: Response, expect: Expect) -> Failure | None:
         if expect.body_contains and expect.body_contains not in response.body:
             return "body_mismatch", "the expected text is not in the first 64 KiB of the body"
         return None
-    answered = (
-        f"answered {status_code} {response.phrase[:KEPT_FIELD_BYTES].decode('latin-1')}".rstrip()
-    )
+    answered = f"answered {status_code} {response.phrase.decode('latin-1')}".rstrip()
     if 300 <= status_code < 400:
         location = response.field("location")
         return "redirect", f"{answered} to {location}" if location else answered

@@ -9,6 +9,9 @@ from __future__ import annotations
 import httptools
 
 KEPT_BODY_BYTES = 64 * 1024  # `expect.body_contains` looks no further
+KEPT_FIELDS = frozenset(
+    (b"allow", b"content-length", b"location", b"retry-after", b"server", b"transfer-encoding")
+)
 # Of a field, or of the body for the log. The log shows 2,000 bytes at most, so what is cut off here
 # would not be shown, and a secret that is cut in two is recognized by its beginning.
 KEPT_FIELD_BYTES = 4096
@@ -32,20 +35,23 @@ class Response:
     """Reads up to the end of the first final response (RFC 9112, 6.3), and knows when it is there.
 
     Nothing depends on how the bytes are cut into packets: limits hold at a byte, and what follows
-    the response is not read, be it in the same packet.
+    the response is not read, be it in the same packet. It keeps what somebody asks for, and no
+    more: a thousand of them are read at once.
     """
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str, kept_bytes: int) -> None:
+        """`method`: of its request. `kept_bytes`: of the body, from its start."""
+        self._kept_bytes = kept_bytes
         self._parser = httptools.HttpResponseParser(self)
         self.status_code: int | None = None
         self.phrase = b""
         self.fields: dict[bytes, bytes] = {}
-        self.body = bytearray()  # its first 64 KiB
+        self.body = bytearray()
         self.whole = False
         self._bodiless = method == "HEAD"
         self._in_body = False
         self._received = 0
-        self._head = bytearray()  # the part of it that earlier packets brought
+        self._head_end = b""  # the last bytes of the head, as far as it has been read
         self._interim = 0
         self._interim_over = False
         self._fault: str | None = None
@@ -74,8 +80,12 @@ class Response:
             if not self.whole:
                 raise ProtocolError(self._fault or str(error)) from None
         if not self._in_body:
-            self._head += data
+            self._head_end = self._head_with(data)[-3:]
         return len(data)
+
+    def _head_with(self, data: bytes) -> bytes:
+        """The end of the head so far, and `data`. The parser allows empty lines before it."""
+        return self._head_end + data if self._head_end else data.lstrip(b"\r\n")
 
     def _begin_again(self, data: bytes) -> int:
         """Starts anew behind an interim response (RFC 9110, 15.2). Returns its bytes in `data`.
@@ -85,15 +95,14 @@ class Response:
         self._interim += 1
         if self._interim > MAX_INTERIM_RESPONSES:
             raise ProtocolError(f"more than {MAX_INTERIM_RESPONSES} interim (1xx) responses")
-        before = len(self._head)
-        head = self._head + data
-        first = len(head) - len(head.lstrip(b"\r\n"))  # the parser allows empty lines before it
+        head = self._head_with(data)
+        behind = len(head) - head.index(b"\r\n\r\n") - 4
         self._parser = httptools.HttpResponseParser(self)
         self._interim_over = False
-        self._head.clear()
+        self._head_end = b""
         self.phrase = b""
         self.fields.clear()
-        return head.index(b"\r\n\r\n", first) + 4 - before
+        return len(data) - behind
 
     def release(self) -> None:
         """Parser and response refer to each other: without this, memory waits for a collection."""
@@ -112,7 +121,7 @@ class Response:
     def field(self, name: str) -> str | None:
         """A header field of the final response: neither of an interim one nor of a trailer."""
         value = self.fields.get(name.encode()) if self._in_body else None
-        return value[:KEPT_FIELD_BYTES].decode("latin-1") if value else None
+        return value.decode("latin-1") if value else None
 
     # Called by httptools. An exception stops the parser; `_parse` learns the reason from `self`.
 
@@ -121,11 +130,11 @@ class Response:
             raise _Stop
 
     def on_status(self, phrase: bytes) -> None:
-        self.phrase += phrase
+        self.phrase = (self.phrase + phrase)[:KEPT_FIELD_BYTES]
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_body:
-            self.fields[name.lower()] = value
+        if not self._in_body and name.lower() in KEPT_FIELDS:
+            self.fields[name.lower()] = value[:KEPT_FIELD_BYTES]
 
     def on_headers_complete(self) -> None:
         self.status_code = self._parser.get_status_code()
@@ -142,8 +151,8 @@ class Response:
             raise _Stop
 
     def on_body(self, data: bytes) -> None:
-        if len(self.body) < KEPT_BODY_BYTES:
-            self.body += data[: KEPT_BODY_BYTES - len(self.body)]
+        if len(self.body) < self._kept_bytes:
+            self.body += data[: self._kept_bytes - len(self.body)]
 
     def on_message_complete(self) -> None:
         self.whole = True

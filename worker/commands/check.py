@@ -60,7 +60,7 @@ def _understood(entry: Broadcast) -> Document:
         "port_name": entry.port_name,
         "ip_family": entry.ip_family,
         "headers": [name for name, _ in exchange.headers],
-        "body_bytes": len(exchange.body or b""),
+        "body_bytes": exchange.body_bytes,
         "auth": ("bearer" if auth.bearer else "basic") if auth else None,
         "tls": tls(exchange),
         "expect": {

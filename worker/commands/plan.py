@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from worker.calls.request import prepare
+from worker.calls.connection import LocalError
+from worker.calls.request import pieces_of, prepare
 from worker.commands.check import tls
 from worker.commands.loading import load, witnesses
+from worker.config.errors import Place
 from worker.discovery.source import Witnesses, sources
 from worker.log.formats import printable
 from worker.log.masking import MASK, Masker
@@ -85,7 +87,7 @@ def document(entry: Broadcast, answer: Answer | ResolutionFailure) -> Document:
     It has `error_type`, `error_message` and `hint` if the run could not be complete.
     """
     prepared = prepare(entry.exchange, TRACE_ID)
-    head, _, body = prepared.to_bytes(SPAN_ID).partition(b"\r\n\r\n")
+    head = prepared.head(SPAN_ID).decode().removesuffix("\r\n\r\n")
     found: Document = {"name": entry.name, "qname": answer.qname}
     if isinstance(answer, Answer):
         found |= _pods(answer) if entry.discovery == "endpointslices" else _addresses(answer)
@@ -96,11 +98,20 @@ def document(entry: Broadcast, answer: Answer | ResolutionFailure) -> Document:
     return {
         **found,
         "tls": tls(entry.exchange),
-        "request": head.decode().split("\r\n"),
-        "body": MASK if entry.exchange.body_is_secret else body.decode(errors="backslashreplace"),
-        "body_bytes": len(body),
+        "request": head.split("\r\n"),
+        "body": MASK if entry.exchange.body_is_secret else _body(entry),
+        "body_bytes": entry.exchange.body_bytes,
         "differs_per_call": ["traceparent"] if traced else [],
     }
+
+
+def _body(entry: Broadcast) -> str:
+    """The body as text. Raises ConfigInvalid if its file has changed in the meantime."""
+    try:
+        body = b"".join(pieces_of(entry.exchange.body))
+    except LocalError as error:
+        raise Place(key=f"broadcast {entry.name}").error(str(error)) from None
+    return body.decode(errors="backslashreplace")
 
 
 def _addresses(answer: Answer) -> Document:

@@ -9,12 +9,14 @@ import signal
 import time
 import traceback
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from worker import __version__
 from worker.calls.call import Caller
 from worker.commands.loading import load, witnesses
 from worker.config.errors import ConfigInvalid
+from worker.config.tls import tls_context
 from worker.discovery.source import sources
 from worker.log.formats import LogFormat
 from worker.log.masking import Masker
@@ -28,6 +30,7 @@ from worker.rounds.world import LiveWorld
 from worker.stop import Stop, Stopped, start_thread
 
 STDOUT, STDERR = 1, 2
+MAX_TLS_CONTEXTS = 16  # that no call uses; with the system's trust store each takes a megabyte
 TERMINATION_LOG_SECONDS = 2.0
 # The downward API's: on every line, so that an alert needs no shipper's labels to say whose it is …
 LINE_FIELDS = {"worker_namespace": "POD_NAMESPACE", "worker_job": "JOB_NAME"}
@@ -115,9 +118,12 @@ class Run:
         return RunReport(reports, duration_seconds, self._rounds.stop_signal)
 
     def _world(self, loaded: Config) -> LiveWorld:
+        context = lru_cache(MAX_TLS_CONTEXTS)(tls_context)
         exchanges = [broadcast.exchange for broadcast in loaded.broadcasts]
-        contexts = {each: loaded.tls_contexts[each.tls] for each in exchanges if each.url.https}
-        callers = {each: Caller(each, self._run_id, contexts.get(each)) for each in exchanges}
+        callers = {
+            each: Caller(each, self._run_id, lambda tls: context(tls._replace(server_name=None)))
+            for each in exchanges
+        }
         return LiveWorld(sources(loaded.broadcasts, self._witnesses), callers, self._stop)
 
     def _report_invalid(self, invalid: ConfigInvalid) -> dict[str, Any]:

@@ -156,7 +156,8 @@ KEYS = (
         "body_file",
         BODY_FILE,
         "A file that holds the request's body, at most 16 MiB. A relative path starts at the "
-        "configuration file's folder.",
+        "configuration file's folder. A body of more than 64 KiB is read while it is sent; if the "
+        "file has changed by then, the call fails as `local`.",
         "purge.xml",
     ),
     Key(
@@ -170,8 +171,8 @@ KEYS = (
         "tls",
         TLS,
         "How an https connection is verified. Without it, the pod's certificate must be valid for "
-        "the URL's host and signed by a CA of the system trust store. Certificates are read once, "
-        "when the run starts.",
+        "the URL's host and signed by a CA of the system trust store. The files are tried when the "
+        "configuration is read, and read again when a call needs them.",
         "{ca_file: /etc/ca/ca.crt}",
     ),
     Key(

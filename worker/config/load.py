@@ -11,7 +11,6 @@ from typing import Any
 
 from worker.config.errors import Errors, Place
 from worker.config.keys import BODIES, BY_NAME, KEYS, REQUIRED
-from worker.config.tls import shared_context
 from worker.config.url import KEYS_OF_PARTS, from_parts, has_port, names_service
 from worker.config.values import Kind, Scope, describe, hint_for_key, nearest, read_keys, shown
 from worker.config.yaml import Member, Node, join, read
@@ -44,14 +43,7 @@ def load(paths: Sequence[str], environment: Mapping[str, str]) -> Config:
             root = read(file, errors)
             broadcasts += _read_file(root, scope._replace(folder=Path(file).parent), errors)
     errors.raise_any()
-    exchanges = [broadcast.exchange for broadcast in broadcasts]
-    https = {exchange.tls for exchange in exchanges if exchange.url.https}
-    return Config(
-        files=tuple(files),
-        broadcasts=tuple(broadcasts),
-        secrets=frozenset(scope.secrets),
-        tls_contexts={tls: shared_context(tls, scope.tls_contexts, {}) for tls in https},
-    )
+    return Config(tuple(files), tuple(broadcasts), frozenset(scope.secrets))
 
 
 def select(

@@ -6,12 +6,14 @@ Which key has which is decided in `keys`; kinds that several share are in `value
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from worker.config.errors import Errors
-from worker.config.secret import FILE_PATH, MAX_SECRET_BYTES, Secret, read_file
+from worker.config.secret import FILE_PATH, Secret, regular_file
 from worker.config.values import (
     Converted,
     Described,
@@ -25,9 +27,10 @@ from worker.config.values import (
     write_duration,
 )
 from worker.config.yaml import Node, plain
-from worker.model import Auth, Broadcast, Exchange, Expect
+from worker.model import Auth, BodyFile, Broadcast, Exchange, Expect
 
-MAX_BODY_BYTES = 16 * 1024 * 1024  # it stays in memory
+MAX_BODY_BYTES = 16 * 1024 * 1024
+KEPT_BODY_BYTES = 64 * 1024  # a longer one stays in its file
 MIN_BODY_CHARACTERS = 8  # a shorter one, such as {}, occurs by chance where a pod echoes nothing
 DEFAULTS = Exchange._field_defaults | Broadcast._field_defaults
 TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # noqa: S105 - RFC 9110, 5.6.2: no secret
@@ -116,13 +119,25 @@ BODY = Converted(
 
 def _to_body(name: str, node: Node, scope: Scope) -> dict[str, Any]:
     """Beside the configuration it is no secret; anywhere else it may be of a mounted Secret."""
-    body = read_file(name, MAX_BODY_BYTES, node, scope)
-    if (scope.folder / name).resolve().is_relative_to(scope.folder.resolve()):
+    with regular_file(name, MAX_BODY_BYTES, node, scope) as stream:
+        path = (scope.folder / name).resolve()
+        start = stream.read(KEPT_BODY_BYTES)
+        body = start if not stream.read(1) else _body_file(path, stream.fileno(), scope)
+    if path.is_relative_to(scope.folder.resolve()):
         return {"body": body}
-    text = body[:MAX_SECRET_BYTES].decode("latin-1").strip()
+    text = start.decode("latin-1").strip()
     if len(text) >= MIN_BODY_CHARACTERS:
         scope.secrets.add(text)
     return {"body": body, "body_is_secret": True}
+
+
+def _body_file(path: Path, descriptor: int, scope: Scope) -> BodyFile:
+    """The file, which stays open for as long as the process runs; open once for all broadcasts."""
+    if path not in scope.body_files:
+        state = os.fstat(descriptor)
+        body = BodyFile(str(path), os.dup(descriptor), state.st_size, state.st_mtime_ns)
+        scope.body_files[path] = body
+    return scope.body_files[path]
 
 
 BODY_FILE = Converted(FILE_PATH, _to_body)

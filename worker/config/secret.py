@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from worker.config.values import NOT_SHOWN, PEM, Described, Fields, Schema, Scope, Text, describe
 from worker.config.yaml import Node
@@ -52,7 +54,8 @@ class Secret(NamedTuple):
         if "env" in where:
             value = _from_environment(where["env"], node, scope)
         else:
-            value = _without_line_end(read_file(where["file"], MAX_SECRET_BYTES, node, scope))
+            with regular_file(where["file"], MAX_SECRET_BYTES, node, scope) as stream:
+                value = _without_line_end(stream.read(MAX_SECRET_BYTES))
         if problem := self._problem(value):
             raise node.error(f"expected {self.what}, got {problem}")
         scope.secrets.add(value)
@@ -102,11 +105,12 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def read_file(name: str, most: int, node: Node, scope: Scope) -> bytes:
-    """The content of a regular file that the value names, of at most so many bytes.
+@contextmanager
+def regular_file(name: str, most: int, node: Node, scope: Scope) -> Iterator[BinaryIO]:
+    """The regular file that the value names, of at most so many bytes, open for reading.
 
-    Whoever may edit the configuration is not to read the process's environment or memory by it,
-    nor to make it wait for a pipe.
+    Raises ConfigInvalid, also about what fails while it is open. Whoever may edit the configuration
+    is not to read the process's environment or memory by it, nor to make it wait for a pipe.
     """
     path = scope.folder / name
     try:
@@ -114,12 +118,12 @@ def read_file(name: str, most: int, node: Node, scope: Scope) -> bytes:
         if any(each.is_relative_to(kernel) for each in named for kernel in ("/proc", "/sys")):
             raise node.error(f"expected a file that is not below /proc or /sys, got {path}")
         with open(path, "rb", opener=_open_without_waiting) as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            state = os.fstat(stream.fileno())
+            if not stat.S_ISREG(state.st_mode):
                 raise node.error(f"expected a regular file at {path}, got a pipe or a device")
-            data = stream.read(most + 1)
+            if state.st_size > most:
+                raise node.error(f"expected at most {most} bytes in {path}, got more")
+            yield stream
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise node.error(f"expected a readable file at {path}, got: {reason}") from None
-    if len(data) > most:
-        raise node.error(f"expected at most {most} bytes in {path}, got more")
-    return data

@@ -29,6 +29,9 @@ PARTS = re.compile(rf"({HTTP})://(\[[0-9A-Fa-f:.]*\]|[^][:/?]*)(?::([^/?]*))?({A
 MAX_URL_CHARACTERS = 8000  # as many as every server should take: RFC 9110, 4.1
 A_URL = "a URL such as http://web-server-headless:8080/clear-caches"
 TEMPLATE = re.compile(r"\$\{[^}]*\}|\$\([^)]*\)|\{\{.*?\}\}")
+MAX_NAME_CHARACTERS = 253  # without the final dot (RFC 1035, 3.1)
+# What a pod's resolv.conf appends in most clusters; `discovery.dns` knows what this one appends.
+SEARCH_SUFFIX = ".svc.cluster.local"
 KEYS_OF_PARTS = ("service", "host", "namespace", "port", "path")
 
 
@@ -64,7 +67,12 @@ def _split(parts: re.Match[str], node: Node) -> Url:
     if host.startswith("[") or re.fullmatch(rf"(.*\.)?{NUMBER}", name):
         message = f"expected the name of a headless Service as host, got the IP address {host}"
         raise node.error(f"{message}, which is one pod's: write the Service's name")
-    if len(name) > 253 or not all(re.fullmatch(LABEL, label) for label in name.split(".")):
+    suffix = "" if host.endswith(".") else SEARCH_SUFFIX
+    if len(name) + len(suffix) > MAX_NAME_CHARACTERS:
+        most = MAX_NAME_CHARACTERS - len(suffix)
+        behind = f", as {suffix} may be appended" if suffix else ""
+        raise node.error(f"expected a host of at most {most} characters{behind}, got {len(name)}")
+    if not all(re.fullmatch(LABEL, label) for label in name.split(".")):
         raise node.error(f"expected a DNS name as host, got {shown(host)}")
     if port is not None and not re.fullmatch(PORT, port):
         raise node.error("expected a port from 1 to 65535, or none")

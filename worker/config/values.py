@@ -7,7 +7,6 @@ A kind returns what the Broadcast needs, or raises ConfigInvalid. Which keys the
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from worker.config.errors import Errors, Place
 from worker.config.yaml import Member, Node, join
-from worker.model import Tls
+from worker.model import BodyFile
 
 Schema = dict[str, Any]
 
@@ -45,14 +44,14 @@ class Scope(NamedTuple):
     """The inputs of reading beside the text, and its results beside the values.
 
     Relative paths start at `folder`, the configuration file's. `secrets`, `names` (of broadcasts)
-    and `tls_contexts` grow while all files are read.
+    and `body_files` grow while all files are read.
     """
 
     folder: Path
     environment: Mapping[str, str]
     secrets: set[str]
     names: dict[str, Place]
-    tls_contexts: dict[Tls, ssl.SSLContext]
+    body_files: dict[Path, BodyFile]
 
 
 class Kind(Protocol):

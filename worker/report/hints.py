@@ -176,6 +176,9 @@ HINTS: dict[tuple[str, Condition], str] = {
         "name of one that they have, or write the container's port in url; "
         "kubectl get endpointslices{in_namespace} -l kubernetes.io/service-name={service} -o yaml"
     ),
+    ("local", _says("body_file ", "certificate")): (
+        "a file of the configuration has changed or disappeared during the run: run it again"
+    ),
     ("local", always): (
         "the fault is in this pod, not in the others: lower concurrency, or raise this pod's limit "
         "of open files (ulimit -n)"

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 from worker.model import Answer, Broadcast, CallResult, Endpoint, ResolutionFailure, Target
 from worker.words import Ending
 
+MAX_TEXTS = 200  # of pods, 4 KiB each, that differ: only a hint needs one of them
 Phase = Literal["owed", "queued", "called", "acknowledged", "failed"]
 
 
@@ -73,6 +74,25 @@ class Books:
     questions: int = 0  # that are over
     stopped: bool = False
     ending: Ending | None = None
+    texts: dict[str, str] = field(default_factory=dict)  # that pods said, one copy of each
+
+    def kept(self, failed: CallResult) -> CallResult:
+        """The failed call as it is kept until the report: its kind, and the texts for a hint.
+
+        They are bounded in sum: pods may say the same by the thousands, and hostile ones do not.
+        """
+        return failed._replace(
+            response_body=None,
+            error_message=self._one_copy(failed.error_message),
+            allow=self._one_copy(failed.allow),
+            server=self._one_copy(failed.server),
+            location=self._one_copy(failed.location),
+        )
+
+    def _one_copy(self, text: str | None) -> str | None:
+        if text is None or (text not in self.texts and len(self.texts) >= MAX_TEXTS):
+            return None
+        return self.texts.setdefault(text, text)
 
     def target(self, endpoint: Endpoint) -> Target | None:
         """The endpoint's pod, where the witness knows it."""

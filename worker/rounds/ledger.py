@@ -356,7 +356,7 @@ class Ledger:
         entry = before._replace(
             attempts=before.attempts + 1,
             reached=before.reached or rules.was_connected(result),
-            last=result._replace(response_body=None) if result.error_type else None,
+            last=books.kept(result) if result.error_type else None,
         )
         seconds = None
         self._patience_began_at = max(self._patience_began_at, now)

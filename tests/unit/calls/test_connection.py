@@ -17,6 +17,7 @@ from tests.loopback import calling
 from tests.records import parsed
 from worker.calls.call import Caller
 from worker.calls.connection import RECEIVE_BYTES, Connection
+from worker.config.tls import tls_context
 from worker.model import CallResult, Endpoint, Exchange
 
 MUCH = b"x" * 16 * 1024 * 1024  # more than the kernel keeps for a reader that does not read
@@ -181,6 +182,6 @@ def test_an_answer_counts_though_the_pod_resets_the_connection_while_the_request
         exchange = Exchange(parsed("http://web/"), body=MUCH)
         thread = threading.Thread(target=answer)
         thread.start()
-        result = calling.make(Caller(exchange, "0" * 32, None).call(endpoint, "0" * 16))
+        result = calling.make(Caller(exchange, "0" * 32, tls_context).call(endpoint, "0" * 16))
         thread.join()
     assert (result.error_type, result.status_code) == (None, 200)

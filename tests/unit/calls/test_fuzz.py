@@ -21,6 +21,7 @@ from worker.calls.call import Caller
 from worker.calls.request import prepare
 from worker.config.errors import ConfigError, ConfigInvalid
 from worker.config.load import load
+from worker.config.tls import tls_context
 from worker.discovery.addresses import fault_of
 from worker.discovery.dns.lookup import Lookup
 from worker.discovery.dns.resolvconf import Nameserver as Server
@@ -80,7 +81,9 @@ def test_any_text_in_url_headers_and_expect_is_refused_or_stays_in_its_place(
 
 def check_request(broadcast: Broadcast, name: str, value: str) -> None:
     """Whether the header is there, and nothing but it and the usual ones."""
-    head, _, body = prepare(broadcast.exchange, "0" * 32).to_bytes("0" * 16).partition(b"\r\n\r\n")
+    head, _, body = b"".join(prepare(broadcast.exchange, "0" * 32).pieces("0" * 16)).partition(
+        b"\r\n\r\n"
+    )
     request_line, *lines = head.decode("ascii").split("\r\n")
     assert request_line.startswith("POST /")
     assert request_line.count(" ") == 2
@@ -175,7 +178,7 @@ def test_any_bytes_are_a_response_or_a_failure(pods: Pods, data: bytes) -> None:
     exchange = Exchange(
         parsed(f"http://web:{pods.port}/"), timeout_seconds=HANG_SECONDS, log_response=True
     )
-    call = Caller(exchange, "0" * 32, tls_context=None).call
+    call = Caller(exchange, "0" * 32, tls_context).call
     result = calling.make(call(Endpoint(pods.addresses[0], pods.port), span_id="0" * 16))
     assert len(result.response_body or b"") <= MAX_BODY_BYTES
     # The pod closes the connection behind its bytes, so there is never a reason to wait.

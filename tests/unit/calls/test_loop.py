@@ -20,6 +20,7 @@ from tests.records import parsed
 from worker.calls.call import Caller
 from worker.calls.connection import CutOff, SocketWait
 from worker.calls.loop import Ended, Loop
+from worker.config.tls import tls_context
 from worker.model import CallResult, Endpoint, Exchange
 
 RESULT = CallResult(Endpoint("127.0.0.1", 80), "", 0.0)
@@ -178,7 +179,7 @@ def test_a_bug_in_a_thread_of_the_pool_reaches_the_main_thread() -> None:
     with Pods(1) as pods:
         pods[0].script(silent)
         url = parsed(f"http://web:{pods.port}/")
-        caller = Caller(Exchange(url, timeout_seconds=HANG_SECONDS), "0" * 32, None)
+        caller = Caller(Exchange(url, timeout_seconds=HANG_SECONDS), "0" * 32, tls_context)
         loop = BrokenLoop(posted.put)
         loop.start(0, [caller.call(Endpoint(pods.addresses[0], pods.port), "0" * 16)])
         pods.wait_for("the request", lambda: bool(pods[0].requests))

@@ -13,6 +13,7 @@ from tests.records import parsed
 from worker.calls.call import Caller
 from worker.calls.loop import Ended
 from worker.calls.pool import Pool, cpu_quota, thread_count
+from worker.config.tls import tls_context
 from worker.model import CallResult, Endpoint, Exchange
 
 
@@ -57,7 +58,7 @@ def test_calls_are_spread_and_a_cut_reaches_all_of_them() -> None:
         for address in pods.addresses:
             pods[address].script(silent)
         exchange = Exchange(parsed(f"http://web:{pods.port}/"))
-        call = Caller(exchange, "0" * 32, tls_context=None).call
+        call = Caller(exchange, "0" * 32, tls_context).call
         endpoints = [Endpoint(address, pods.port) for address in pods.addresses]
         pool.start(0, [call(endpoints[0], "0" * 16)])
         assert pool.loads == [1]  # never more threads than calls

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.calls.judge import judge
-from worker.calls.response import ProtocolError, Response
+from worker.calls.response import KEPT_BODY_BYTES, ProtocolError, Response
 from worker.model import Expect
 
 KIB = 1024
@@ -36,7 +36,7 @@ class Verdict(NamedTuple):
 
 def verdict(packets: Iterable[bytes], method: str = "POST") -> Verdict:
     """What comes of these packets and a closed connection."""
-    response = Response(method)
+    response = Response(method, KEPT_BODY_BYTES)
     try:
         for packet in packets:
             response.feed(packet)

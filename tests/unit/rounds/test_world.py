@@ -17,6 +17,7 @@ from tests.loopback.serving import HANG_SECONDS
 from tests.records import parsed
 from worker.calls.call import Caller
 from worker.calls.loop import Ended
+from worker.config.tls import tls_context
 from worker.model import Answer, CallResult, Endpoint, Exchange, ResolutionFailure
 from worker.rounds.world import (
     LiveWorld,
@@ -38,7 +39,7 @@ EXCHANGE = Exchange(parsed("http://web:8080/"))
 
 def live_world(stop: Stop) -> LiveWorld:
     """Two broadcasts to the same pods."""
-    callers = {EXCHANGE: Caller(EXCHANGE, "0" * 32, tls_context=None)}
+    callers = {EXCHANGE: Caller(EXCHANGE, "0" * 32, tls_context)}
     return LiveWorld([lambda _: SERVFAIL] * 2, callers, stop)
 
 

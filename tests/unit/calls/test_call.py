@@ -1,0 +1,94 @@
+"""A call that a file of its own keeps from being made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.loopback import calling
+from tests.loopback.pods import Pods
+from tests.loopback.serving import HANG_SECONDS
+from tests.records import parsed
+from worker.calls.call import Caller
+from worker.calls.connection import LocalError
+from worker.calls.request import PIECE_BYTES, pieces_of
+from worker.config.tls import tls_context
+from worker.model import BodyFile, CallResult, Endpoint, Exchange, Tls
+
+LONG = b"".join(number.to_bytes(4) for number in range(50_000))
+
+
+@pytest.fixture
+def body(tmp_path: Path) -> BodyFile:
+    path = tmp_path / "body"
+    path.write_bytes(LONG)
+    state = path.stat()
+    return BodyFile(str(path), os.open(path, os.O_RDONLY), len(LONG), state.st_mtime_ns)
+
+
+def called(pods: Pods, exchange: Exchange) -> CallResult:
+    call = Caller(exchange, "0" * 32, tls_context).call
+    return calling.make(call(Endpoint(pods.addresses[0], pods.port), "0" * 16))
+
+
+def test_a_body_in_its_file_is_sent_in_pieces(body: BodyFile) -> None:
+    assert list(pieces_of(body)) == list(pieces_of(LONG))
+    assert {len(piece) for piece in list(pieces_of(body))[:-1]} == {PIECE_BYTES}
+    with Pods(1) as pods:
+        url = parsed(f"http://web:{pods.port}/")
+        exchange = Exchange(url, body=body, timeout_seconds=HANG_SECONDS)
+        assert called(pods, exchange).error_type is None
+        assert pods[0].requests[0].body == LONG
+
+
+def changed(path: Path) -> None:
+    path.write_bytes(b"y" * len(LONG))
+    os.utime(path, ns=(0, 0))
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "written anew": changed,
+    "longer": lambda path: path.write_bytes(LONG + b"y"),
+    "shorter": lambda path: os.truncate(path, 10),
+}
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_no_pod_gets_another_body_than_the_others(how: str, body: BodyFile) -> None:
+    CHANGES[how](Path(body.path))
+    with Pods(1) as pods:
+        result = called(pods, Exchange(parsed(f"http://web:{pods.port}/"), body=body))
+        assert result.error_type == "local"
+        message = f"body_file {body.path} has changed since the configuration was read"
+        assert result.error_message == message
+        pods.wait_for("the connection", lambda: pods[0].connections == 1)
+        assert pods[0].requests == []
+
+
+def test_a_file_that_is_replaced_is_still_the_one_that_was_read(body: BodyFile) -> None:
+    """As the kubelet does with a ConfigMap, and an editor that writes another file first."""
+    other = Path(f"{body.path}.new")
+    other.write_bytes(b"other")
+    other.rename(body.path)
+    assert b"".join(pieces_of(body)) == LONG
+
+
+def test_a_body_that_cannot_be_read_is_local(tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(LocalError, match=r"^body_file /x: Is a directory$"):
+        next(pieces_of(BodyFile("/x", folder, 1, 0)))
+
+
+def test_a_certificate_that_disappeared_is_local_and_nobody_is_connected(tmp_path: Path) -> None:
+    missing = f"{tmp_path}/ca.crt"
+    with Pods(1) as pods:
+        url = parsed(f"https://web:{pods.port}/")
+        result = called(pods, Exchange(url, tls=Tls(ca_file=missing)))
+        assert result.error_type == "local"
+        reason = f"expected certificates in {missing}, got: No such file or directory"
+        assert result.error_message == reason
+        assert result.connect_seconds is None
+        assert pods[0].connections == 0

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 from worker.words import CallError, Discovery, Ending, Outcome, Reason, ResolutionError, Verdict
 
 IpFamily = Literal["auto", "ipv4", "ipv6"]
+LogResponse = Literal["none", "failures", "all"]
 
 DEFAULT_PORTS = {"http": 80, "https": 443}  # RFC 9110, 4.2
 
@@ -72,11 +73,30 @@ class Tls(NamedTuple):
     insecure_skip_verify: bool = False
 
 
+class JsonExpectation(NamedTuple):
+    """The value, as JSON text, that a body has at a JSON Pointer (RFC 6901).
+
+    `spelled` are the pointers within that value to texts that came from the environment or a file,
+    where numbers and booleans are only spelled.
+    """
+
+    pointer: str
+    text: str
+    spelled: frozenset[str] = frozenset()
+
+
 class Expect(NamedTuple):
-    """The response that counts as an acknowledgement: its status, and a text in its body."""
+    """The response that counts as an acknowledgement: its status, and what its body is like."""
 
     status_codes: frozenset[int] = frozenset(range(200, 300))
     body_contains: bytes | None = None
+    body_lacks: bytes | None = None
+    json: tuple[JsonExpectation, ...] = ()
+
+    @property
+    def looks_at_body(self) -> bool:
+        """True if it depends on the body."""
+        return bool(self.body_contains or self.body_lacks or self.json)
 
 
 class Url(NamedTuple):
@@ -141,7 +161,7 @@ class Exchange(NamedTuple):
     expect: Expect = Expect()
     connect_timeout_seconds: float = 2.0
     timeout_seconds: float = 10.0  # from connecting to the last byte of the response
-    log_response: bool = False
+    log_response: LogResponse = "none"
 
     @property
     def body_bytes(self) -> int:
@@ -290,6 +310,7 @@ class CallResult(NamedTuple):
 
     `connect_seconds` is None if no connection was accepted. `retry_after_seconds`, `allow`,
     `server` and `location` are header fields of the response, kept only if the call failed.
+    `response_body`: its first bytes, if `log_response` asks for them.
     """
 
     endpoint: Endpoint
@@ -329,8 +350,9 @@ class BroadcastReport(NamedTuple):
 
     `ending` is None if it was not carried out. `failure` is that of the last question, if it
     failed. `stale`: the last answer may be an old copy. `ended_by_run`: the run's deadline is
-    earlier than its own. `not_ready`: pods that the last answer names, and that were not called,
-    since they are not ready.
+    earlier than its own. `responses`: how many different ones the endpoints gave last, by status
+    code and the start of the body; None unless all are logged. `not_ready`: pods that the last
+    answer names, and that were not called, since they are not ready.
     """
 
     name: str
@@ -345,6 +367,7 @@ class BroadcastReport(NamedTuple):
     failure: ResolutionFailure | None = None
     stale: bool = False
     ended_by_run: bool = False
+    responses: int | None = None
     not_ready: Mapping[Endpoint, Target] = {}
 
     def count_of(self, verdict: Verdict) -> int:

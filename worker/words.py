@@ -90,7 +90,7 @@ CALL_ERRORS: dict[str, Fault] = {
     ),
     "status": Fault("a status code that `expect.status` does not accept"),  # `rules` has which
     "body_mismatch": Fault(
-        "the body does not contain the text of `expect.body_contains`", retried=False
+        "the body is not what `expect` wants: the message says what was found", retried=False
     ),
     "deadline": Fault(
         "the deadline passed while a call was in flight, or before one could start", retried=False

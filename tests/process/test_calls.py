@@ -129,6 +129,52 @@ def test_body_contains_looks_at_the_first_64_kib(
     check_log(finished, url(pod), once(pod, mismatch), reason="all_calls_failed")
 
 
+BODIES = {
+    "as it should be": (b'{"status": "reloaded", "build": {"version": 12}}', ""),
+    "200 with an error": (
+        b'{"status": "failed", "build": {"version": 12}}',
+        'expected /status to be "reloaded", got "failed"',
+    ),
+    "an old version": (
+        b'{"status": "reloaded", "build": {"version": 11}}',
+        'expected /build/version to be "12", got 11',
+    ),
+    "what a proxy says": (
+        b"<html>",
+        "the body is no JSON: Expecting value: line 1 column 1 (char 0)",
+    ),
+    "both in one": (
+        b'{"status": "reloaded", "warnings": 1}',
+        "the body has the text that body_lacks names",
+    ),
+    "too long": (
+        b'{"status": "reloaded", "build": {"version": 12}}' + b" " * 64 * 1024,
+        "the body is longer than 64 KiB: body_lacks and json have to see the whole",
+    ),
+    "a secret": (
+        b'{"status": "t\\u006fken-of-pod", "build": {"version": 12}}',
+        'expected /status to be "reloaded", got "***"',
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BODIES)
+def test_a_200_is_an_acknowledgement_only_with_the_expected_json(
+    what: str, run: Run, pod: Pods
+) -> None:
+    body, error_message = BODIES[what]
+    pod[0].script(reply(200, body))
+    more = "  headers: {X-Token: {env: TOKEN}}\n  expect:\n    body_lacks: warnings\n"
+    more += "    json: {/status: reloaded, /build/version: {env: VERSION}}\n"
+    environment = {"VERSION": "12", "TOKEN": "token-of-pod"}
+    finished = run(config(pod.port, more), environment=environment)
+    if not error_message:
+        check_log(finished, url(pod), reached(pod.endpoints))
+        return
+    mismatch = failed(pod.endpoints[0], "body_mismatch", error_message, status_code=200)
+    check_log(finished, url(pod), once(pod, mismatch), reason="all_calls_failed")
+
+
 @pytest.mark.parametrize("logged", [True, False])
 def test_the_start_of_a_failed_calls_response_is_logged_on_request(
     logged: bool, run: Run, pod: Pods
@@ -139,6 +185,44 @@ def test_the_start_of_a_failed_calls_response_is_logged_on_request(
     if logged:  # as latin-1, which it can only be; its first 256 bytes in UTF-8
         failure["response_body"] = "\xffno\x00 " + "x" * (256 - 2 - 4)
     check_log(finished, url(pod), once(pod, failure), reason="all_calls_failed")
+
+
+def test_all_responses_are_logged_and_the_different_ones_counted(
+    nameserver: Nameserver, run: Run
+) -> None:
+    """58 say v2, 2 say v1: a 200 alone would not show it."""
+    with Pods(4) as pods:
+        nameserver.set(WEB, *pods.addresses)
+        first, second, third, fourth = pods.addresses
+        pods[first].script(reply(503, b"starting"), reply(200, b"v2"))
+        pods[second].script(reply(200, b"v1"))
+        pods[third].script(reply(200, b"v2"))
+        pods[fourth].script(reply(404, b"v2"))
+        finished = run(config(pods.port, "  log_response: all\n"))
+    calls = finished.events("call.succeeded") + finished.events("call.failed")
+    assert sorted((entry["endpoint"], entry["response_body"]) for entry in calls) == sorted(
+        (f"{address}:{pods.port}", body)
+        for address, body in [
+            (first, "starting"),
+            (first, "v2"),
+            (second, "v1"),
+            (third, "v2"),
+            (fourth, "v2"),
+        ]
+    )
+    done = finished.only("broadcast.finished")
+    assert done["responses"] == 3  # 200 v2, 200 v1, 404 v2
+    assert "; 3 different responses. Hint: " in done["message"] or (
+        done["message"].endswith("; 3 different responses")
+    )
+
+
+def test_where_only_failures_are_logged_nothing_is_counted(run: Run, pod: Pods) -> None:
+    pod[0].script(reply(503, b"starting"), reply(200, b"v2"))
+    finished = run(config(pod.port, "  log_response: failures\n"))
+    assert finished.only("call.failed")["response_body"] == "starting"
+    assert "response_body" not in finished.only("call.succeeded")
+    assert "responses" not in finished.only("broadcast.finished")
 
 
 def test_a_response_in_utf_8_is_one_wherever_it_is_cut_off(run: Run, pod: Pods) -> None:
@@ -268,8 +352,9 @@ def test_a_body_file_that_changes_during_the_run_is_local(
     body_file.write_bytes(b"x" * 100_000)
 
     async def change(exchange: Exchange) -> None:
+        await exchange.read_request()
         body_file.write_bytes(b"y" * 100_001)
-        await reply(503)(exchange)
+        await exchange.send(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
 
     pod[0].script(change, reply())
     finished = run(config(pod.port, "  body_file: body\n"))

@@ -66,6 +66,8 @@ def understood(name: str, path: str, auth: str, deadline: str, tags: str) -> str
         "  tls: none\n"
         "  expect.status: 2xx\n"
         "  expect.body_contains: none\n"
+        "  expect.body_lacks: none\n"
+        "  expect.json: none\n"
         "  concurrency: 16\n"
         "  stagger: 0s\n"
         "  connect_timeout: 2s\n"
@@ -76,7 +78,7 @@ def understood(name: str, path: str, auth: str, deadline: str, tags: str) -> str
         "  settle: 40s\n"
         f"  deadline: {deadline}\n"
         "  min_pods: 1\n"
-        "  log_response: false\n"
+        "  log_response: none\n"
         f"  tags: {tags}\n"
         f"  longest: {deadline}\n"
     )
@@ -115,7 +117,10 @@ EVERYTHING = """\
   json: {pattern: "/a"}
   auth: {basic: {username: me, password: {env: TOKEN}}}
   tls: {insecure_skip_verify: true, server_name: shop.example, cert_file: client.pem}
-  expect: {status: [404, 3xx, 2xx], body_contains: "ok\\e[31m"}
+  expect:
+    status: [404, 3xx, 2xx]
+    body_contains: "ok\\e[31m"
+    json: {/hash: {env: TOKEN}, "": [1.5, null]}
   concurrency: 1
   stagger: 250ms
   settle: 500us
@@ -151,7 +156,12 @@ def test_check_in_json_is_one_document_with_every_key(run: Run, tmp_path: Path) 
                     "ca_file": None,
                     "cert_file": str(tmp_path / "client.pem"),
                 },
-                "expect": {"status": ["2xx", "3xx", "404"], "body_contains": "ok\x1b[31m"},
+                "expect": {
+                    "status": ["2xx", "3xx", "404"],
+                    "body_contains": "ok\x1b[31m",
+                    "body_lacks": None,
+                    "json": {"/hash": "***", "": [1.5, None]},
+                },
                 "concurrency": 1,
                 "stagger_seconds": 0.25,
                 "connect_timeout_seconds": 2.0,
@@ -161,7 +171,7 @@ def test_check_in_json_is_one_document_with_every_key(run: Run, tmp_path: Path) 
                 "settle_seconds": 0.0005,
                 "deadline_seconds": 300.0,
                 "min_pods": 2,
-                "log_response": False,
+                "log_response": "none",
                 "tags": ["a", "b"],
                 "longest_seconds": 300.0,
             }
@@ -182,6 +192,9 @@ def test_check_in_json_is_one_document_with_every_key(run: Run, tmp_path: Path) 
         f"  tls.cert_file: {tmp_path}/client.pem",
         "  expect.status: 2xx, 3xx, 404",
         "  expect.body_contains: ok\\x1b[31m",
+        "  expect.json:",
+        '    /hash: "***"',
+        "    the whole: [1.5, null]",
         "  stagger: 250ms",
         "  settle: 500us",
         "  backoff.initial: 100ms",

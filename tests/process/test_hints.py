@@ -89,6 +89,18 @@ ANSWERS: dict[str, tuple[Behaviour, str, str]] = {
         "the pods answer 200 without the text of expect.body_contains: "
         "set log_response: true to see what they say",
     ),
+    "a body that it must not be": (
+        reply(200, b'{"error": "no such cache"}'),
+        "  expect: {body_lacks: error}\n",
+        "the pods answer 200, but their bodies have the text of expect.body_lacks, "
+        "or are too long to tell: set log_response: true to see what they say",
+    ),
+    "other JSON": (
+        reply(200, b'{"status": "failed"}'),
+        "  expect: {json: {/status: ok}}\n",
+        "the pods answer 200, but not with the JSON that expect.json wants: the "
+        "message of call.failed says what was found",
+    ),
     "400": (
         reply(400),
         "",

@@ -40,9 +40,9 @@ class Caller:
         self._request = prepare(exchange, trace_id)
         self._tls_context = tls_context
         self._kept_bytes = 0  # of a response's body
-        if exchange.expect.body_contains:
+        if exchange.expect.looks_at_body:
             self._kept_bytes = KEPT_BODY_BYTES
-        elif exchange.log_response:
+        elif exchange.log_response != "none":
             self._kept_bytes = KEPT_FIELD_BYTES
 
     async def call(self, endpoint: Endpoint, span_id: str) -> CallResult:
@@ -117,8 +117,17 @@ class Caller:
     ) -> CallResult:
         duration = time.monotonic() - started_at
         connect = connected_at - started_at if connected_at else None
+        logged = ("all",) if not failure else ("all", "failures")
+        body = response.body[:KEPT_FIELD_BYTES] if self._exchange.log_response in logged else b""
         if not failure:
-            return CallResult(endpoint, span_id, duration, connect, response.status_code)
+            return CallResult(
+                endpoint,
+                span_id,
+                duration,
+                connect,
+                response.status_code,
+                response_body=bytes(body) or None,
+            )
         return CallResult(
             endpoint=endpoint,
             span_id=span_id,
@@ -131,7 +140,5 @@ class Caller:
             allow=response.field("allow"),
             server=response.field("server"),
             location=response.field("location"),
-            response_body=bytes(response.body[:KEPT_FIELD_BYTES]) or None
-            if self._exchange.log_response
-            else None,
+            response_body=bytes(body) or None,
         )

@@ -6,6 +6,7 @@ import errno
 import time
 from email.utils import parsedate_to_datetime
 
+from worker.calls.body import mismatch
 from worker.calls.response import Response
 from worker.model import Expect
 from worker.words import CallError
@@ -30,9 +31,8 @@ def judge(response: Response, expect: Expect) -> Failure | None:
     status_code = response.status_code
     assert status_code is not None  # the response is whole
     if status_code in expect.status_codes:
-        if expect.body_contains and expect.body_contains not in response.body:
-            return "body_mismatch", "the expected text is not in the first 64 KiB of the body"
-        return None
+        message = mismatch(response, expect)
+        return ("body_mismatch", message) if message else None
     answered = f"answered {status_code} {response.phrase.decode('latin-1')}".rstrip()
     if 300 <= status_code < 400:
         location = response.field("location")

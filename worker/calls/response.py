@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import httptools
 
-KEPT_BODY_BYTES = 64 * 1024  # `expect.body_contains` looks no further
+KEPT_BODY_BYTES = 64 * 1024  # `expect` looks no further
 KEPT_FIELDS = frozenset(
     (b"allow", b"content-length", b"location", b"retry-after", b"server", b"transfer-encoding")
 )
@@ -47,6 +47,7 @@ class Response:
         self.phrase = b""
         self.fields: dict[bytes, bytes] = {}
         self.body = bytearray()
+        self.body_bytes = 0  # of which `body` has the first ones
         self.whole = False
         self._bodiless = method == "HEAD"
         self._in_body = False
@@ -151,6 +152,7 @@ class Response:
             raise _Stop
 
     def on_body(self, data: bytes) -> None:
+        self.body_bytes += len(data)
         if len(self.body) < self._kept_bytes:
             self.body += data[: self._kept_bytes - len(self.body)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from worker.commands.loading import load
@@ -66,6 +67,8 @@ def _understood(entry: Broadcast) -> Document:
         "expect": {
             "status": _ranges(expect),
             "body_contains": (expect.body_contains or b"").decode() or None,
+            "body_lacks": (expect.body_lacks or b"").decode() or None,
+            "json": {each.pointer: json.loads(each.text) for each in expect.json} or None,
         },
         "concurrency": entry.concurrency,
         "stagger_seconds": entry.stagger_seconds,

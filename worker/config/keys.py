@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from worker.config.json_value import Json
 from worker.config.parts import (
     AUTH,
     BACKOFF,
@@ -17,7 +18,7 @@ from worker.config.parts import (
     EXPECT,
     METHOD,
     Headers,
-    Json,
+    LogResponses,
 )
 from worker.config.tls import TLS
 from worker.config.url import ServiceUrl
@@ -149,7 +150,9 @@ KEYS = (
     Key(
         "json",
         Json(),
-        "The request's body, sent as JSON with `Content-Type: application/json`.",
+        "The request's body, sent as JSON with `Content-Type: application/json`. Anywhere in it, "
+        "`{env: NAME}` and `{file: PATH}` stand for a secret text, and `{literal: …}` for what may "
+        "look like one of these.",
         "{caches: [pages, images]}",
     ),
     Key(
@@ -178,7 +181,7 @@ KEYS = (
     Key(
         "expect",
         EXPECT,
-        "Which response counts as an acknowledgement: its status, and text in its body. It is "
+        "Which response counts as an acknowledgement: its status, and what its body says. It is "
         "checked before anything else, so a 3xx or 404 that is listed here is a success.",
         "{status: [2xx, 404], body_contains: cleared}",
     ),
@@ -248,9 +251,11 @@ KEYS = (
     ),
     Key(
         "log_response",
-        Boolean(),
-        "Whether the log line of a failed call has the first 256 bytes of the response.",
-        "true",
+        LogResponses(),
+        "Whose log lines have the first 256 bytes of the response: those of calls that failed "
+        "(`failures` or `true`), or of `all`. With `all`, `broadcast.finished` counts the "
+        "different responses that the endpoints gave last.",
+        "all",
     ),
     Key(
         "tags",

@@ -221,6 +221,12 @@ def _check_together(fields: Mapped, values: Values, errors: Errors) -> None:
         errors.add(fields[name].place.error(message))
     if "tls" in fields and "url" in values and not values["url"].https:
         errors.add(fields["tls"].place.error(NO_TLS))
+    if "expect" in values and values["expect"].looks_at_body:
+        place = fields["expect" if "expect" in fields else next(iter(fields))].place
+        if values.get("method") == "HEAD":
+            errors.add(place.error("a response to HEAD has no body: only status can be expected"))
+        elif values["expect"].status_codes <= {204, 205, 304}:
+            errors.add(place.error("a 204, 205 or 304 has no body: only status can be expected"))
     names = [name.lower() for name, _ in values.get("headers", ())]
     if "auth" in values and "authorization" in names:
         for name in [name for name in ("auth", "headers") if name in fields][:1]:

@@ -5,14 +5,14 @@ Which key has which is decided in `keys`; kinds that several share are in `value
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from worker.config.errors import Errors
+from worker.config.json_value import Pointers
 from worker.config.secret import FILE_PATH, Secret, regular_file
 from worker.config.values import (
     Converted,
@@ -26,8 +26,8 @@ from worker.config.values import (
     describe,
     write_duration,
 )
-from worker.config.yaml import Node, plain
-from worker.model import Auth, BodyFile, Broadcast, Exchange, Expect
+from worker.config.yaml import Node
+from worker.model import Auth, BodyFile, Broadcast, Exchange, Expect, LogResponse
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 KEPT_BODY_BYTES = 64 * 1024  # a longer one stays in its file
@@ -143,20 +143,6 @@ def _body_file(path: Path, descriptor: int, scope: Scope) -> BodyFile:
 BODY_FILE = Converted(FILE_PATH, _to_body)
 
 
-class Json:
-    """Any value that JSON has (RFC 8259)."""
-
-    def read(self, node: Node, _scope: Scope) -> dict[str, Any]:
-        try:
-            text = json.dumps(plain(node), ensure_ascii=False, allow_nan=False)
-        except ValueError:
-            raise node.error("JSON has no .inf and no .nan") from None
-        return {"body": text.encode(), "content_type": "application/json"}
-
-    def schema(self) -> Schema:
-        return {}
-
-
 def _to_auth(value: dict[str, Any], _node: Node, scope: Scope) -> Auth:
     if "bearer" in value:
         return Auth(bearer=value["bearer"])
@@ -207,6 +193,25 @@ AUTH = Converted(
 
 # --- its responses, and the next call -----------------------------------------------------------
 
+
+class LogResponses:
+    """Which responses are logged: none, failures or all. `true` means failures."""
+
+    WORDS: Mapping[object, LogResponse] = {
+        **{word: word for word in get_args(LogResponse)},
+        False: "none",
+        True: "failures",
+    }
+
+    def read(self, node: Node, _scope: Scope) -> LogResponse:
+        if isinstance(node.value, (bool, str)) and node.value in self.WORDS:
+            return self.WORDS[node.value]
+        raise node.error(f"expected none, failures or all, got {describe(node)}")
+
+    def schema(self) -> Schema:
+        return {"enum": list(self.WORDS)}
+
+
 CLASSES = {f"{n}xx": frozenset(range(n * 100, n * 100 + 100)) for n in range(2, 6)}
 
 
@@ -228,9 +233,13 @@ class Status:
 
 
 def _to_expect(value: dict[str, Any], _node: Node, _scope: Scope) -> Expect:
-    status = {"status_codes": frozenset().union(*value["status"])} if "status" in value else {}
-    text = value.get("body_contains")
-    return Expect(**status, body_contains=text.encode() if text else None)
+    status: dict[str, Any] = {}
+    if "status" in value:
+        status["status_codes"] = frozenset().union(*value["status"])
+    texts = {
+        name: value[name].encode() for name in ("body_contains", "body_lacks") if name in value
+    }
+    return Expect(**status, **texts, json=value.get("json", ()))
 
 
 EXPECT = Converted(
@@ -247,6 +256,18 @@ EXPECT = Converted(
                 Text("text of at least one character", r"[\s\S]+", most=64 * 1024),
                 "Text that is in the first 64 KiB of the response's body.",
                 "cleared",
+            ),
+            "body_lacks": Described(
+                Text("text of at least one character", r"[\s\S]+", most=64 * 1024),
+                "Text that is not in the response's body, which has at most 64 KiB.",
+                '"error"',
+            ),
+            "json": Described(
+                Pointers(),
+                "JSON Pointers (RFC 6901) and the values that the response's body, JSON of at most "
+                "64 KiB, has there. A value may be `{env: NAME}` or `{file: PATH}`, which also "
+                "equals a number or a boolean that is written like it.",
+                {"/status": "reloaded", "/build/version": {"env": "VERSION"}},
             ),
         },
     ),

@@ -50,6 +50,12 @@ class Secret(NamedTuple):
             if self.literal:
                 return Text(self.what, self.pattern, secret=True).read(node, scope)
             raise node.error(f"expected {WHERE.what}: {_instead(node)}")
+        value = self.value(node, scope)
+        scope.secrets.add(value)
+        return value
+
+    def value(self, node: Node, scope: Scope) -> str:
+        """What `{env: NAME}` or `{file: PATH}` stands for."""
         where = WHERE.read(node, scope)
         if "env" in where:
             value = _from_environment(where["env"], node, scope)
@@ -58,7 +64,6 @@ class Secret(NamedTuple):
                 value = _without_line_end(stream.read(MAX_SECRET_BYTES))
         if problem := self._problem(value):
             raise node.error(f"expected {self.what}, got {problem}")
-        scope.secrets.add(value)
         return value
 
     def _problem(self, value: str) -> str:

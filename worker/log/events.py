@@ -162,6 +162,9 @@ EVENTS: tuple[EventType, ...] = (
             *fields.CALL_BEFORE_STATUS,
             fields.STATUS_CODE._replace(example=200, when=""),
             *(f._replace(when="") for f in fields.CALL_AFTER_STATUS),
+            fields.RESPONSE_BODY._replace(
+                example='{"version": "v2"}', when="`log_response` is `all`, and a body came"
+            ),
         ),
         lambda e: (
             f"{sentences.endpoint(e)} answered {e['status_code']} in {e['duration_seconds']:.3f} s"
@@ -178,13 +181,7 @@ EVENTS: tuple[EventType, ...] = (
             fields.CALL_ERROR,
             fields.ERROR_MESSAGE,
             fields.RETRY_IN,
-            Field(
-                "response_body",
-                "string",
-                "the first 256 bytes of the response's body",
-                "warming up",
-                when="`log_response` is set and a body came",
-            ),
+            fields.RESPONSE_BODY,
         ),
         sentences.call_failed,
         {"level": "warning"},
@@ -260,6 +257,15 @@ EVENTS: tuple[EventType, ...] = (
                 "rounds", "integer", "how many questions had an answer, or failed", 6, "questions"
             ),
             Field("calls", "integer", "how many calls were made", 7, "calls"),
+            Field(
+                "responses",
+                "integer",
+                "how many different responses the endpoints gave last, by status code and the "
+                "first 4 KiB of the body",
+                2,
+                "responses",
+                when="`log_response` is `all`",
+            ),
             Field("confirmed", "boolean", "whether a newer answer listed nobody new", True),
             fields.DURATION,
             Field(

@@ -144,6 +144,13 @@ RETRY_IN = Field(
     "seconds",
     "the endpoint is called again",
 )
+RESPONSE_BODY = Field(
+    "response_body",
+    "string",
+    "the first 256 bytes of the response's body",
+    "warming up",
+    when="`log_response` is set and a body came",
+)
 HINT = Field(
     "hint",
     "string",

@@ -51,6 +51,8 @@ def broadcast_finished(e: Event) -> str:
         text += f" ({reason})"
     elif not reason and not e["confirmed"]:
         text += f"; {NOT_CONFIRMED}"
+    if (e.get("responses") or 0) > 1:
+        text += f"; {e['responses']} different responses"
     if e.get("not_ready"):
         text += (
             f"; {e['not_ready']} not called, since they are not ready: {e['not_ready_endpoints']}"

@@ -167,6 +167,14 @@ HINTS: dict[tuple[str, Condition], str] = {
         "the pods redirect: if the target is on the pods themselves, set url to it "
         "(Location: {last.location})"
     ),
+    ("body_mismatch", lambda f: f.exchange.expect.json): (
+        "the pods answer {last.status_code}, but not with the JSON that expect.json wants: the "
+        "message of call.failed says what was found"
+    ),
+    ("body_mismatch", lambda f: f.exchange.expect.body_lacks): (
+        "the pods answer {last.status_code}, but their bodies have the text of expect.body_lacks, "
+        "or are too long to tell: set log_response: true to see what they say"
+    ),
     ("body_mismatch", always): (
         "the pods answer {last.status_code} without the text of expect.body_contains: "
         "set log_response: true to see what they say"

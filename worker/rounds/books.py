@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from worker.model import Answer, Broadcast, CallResult, Endpoint, ResolutionFailure, Target
+from worker.rounds import rules
 from worker.words import Ending
 
 MAX_TEXTS = 200  # of pods, 4 KiB each, that differ: only a hint needs one of them
@@ -35,6 +36,7 @@ class Entry(NamedTuple):
     reached: bool = False  # a connection was accepted once, whatever came of it
     gone: bool = False  # its pod is no more, by the last answer
     last: CallResult | None = None
+    said: int | None = None  # a hash of its last response, where all are logged
 
     @property
     def may_be_called(self) -> bool:
@@ -76,7 +78,19 @@ class Books:
     ending: Ending | None = None
     texts: dict[str, str] = field(default_factory=dict)  # that pods said, one copy of each
 
-    def kept(self, failed: CallResult) -> CallResult:
+    def after_call(self, before: Entry, result: CallResult) -> Entry:
+        """The entry with what is kept of a call that has ended."""
+        said = before.said
+        if self.broadcast.exchange.log_response == "all" and result.status_code:
+            said = hash((result.status_code, result.response_body))
+        return before._replace(
+            attempts=before.attempts + 1,
+            reached=before.reached or rules.was_connected(result),
+            last=self._kept(result) if result.error_type else None,
+            said=said,
+        )
+
+    def _kept(self, failed: CallResult) -> CallResult:
         """The failed call as it is kept until the report: its kind, and the texts for a hint.
 
         They are bounded in sum: pods may say the same by the thousands, and hostile ones do not.

@@ -353,11 +353,7 @@ class Ledger:
         books.in_flight -= 1
         books.last_call_ended_at = now
         before = books.entries[result.endpoint]
-        entry = before._replace(
-            attempts=before.attempts + 1,
-            reached=before.reached or rules.was_connected(result),
-            last=books.kept(result) if result.error_type else None,
-        )
+        entry = books.after_call(before, result)
         seconds = None
         self._patience_began_at = max(self._patience_began_at, now)
         if result.error_type is None:

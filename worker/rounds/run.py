@@ -223,6 +223,7 @@ def _log_call(result: CallResult, booked: Booked, log: Log) -> None:
         "duration_seconds": result.duration_seconds,
         "connect_seconds": result.connect_seconds,
         "span_id": result.span_id,
+        "response_body": result.response_body,
     }
     if result.error_type is None:
         log.info("call.succeeded", **fields)
@@ -234,7 +235,6 @@ def _log_call(result: CallResult, booked: Booked, log: Log) -> None:
         error_type=result.error_type,
         error_message=result.error_message,
         retry_in_seconds=booked.retry_in_seconds,
-        response_body=result.response_body,
     )
 
 
@@ -283,6 +283,7 @@ def _log_report(broadcast: Broadcast, report: BroadcastReport, log: Log) -> None
         not_ready=len(report.not_ready) if broadcast.discovery == "endpointslices" else None,
         rounds=report.rounds,
         calls=report.calls,
+        responses=report.responses,
         confirmed=report.confirmed,
         duration_seconds=report.duration_seconds,
         failed_endpoints=failed_endpoints(report),

@@ -28,8 +28,16 @@ def report(books: Books, now: float) -> BroadcastReport:
         duration_seconds=now - books.started_at,
         ending=books.ending,
         ended_by_run=books.deadline_at < books.started_at + books.broadcast.deadline_seconds,
+        responses=responses(books),
         not_ready=not_ready(books),
     )
+
+
+def responses(books: Books) -> int | None:
+    """How many different responses the endpoints gave last; None unless all are logged."""
+    if books.broadcast.exchange.log_response != "all":
+        return None
+    return len({entry.said for entry in books.entries.values()} - {None})
 
 
 def not_ready(books: Books) -> dict[Endpoint, Target]:

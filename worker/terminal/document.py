@@ -57,7 +57,7 @@ def to_text(broadcast: Document) -> str:
 
 def _flat(document: Document, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in document.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and key != "json":  # whose keys are JSON Pointers
             yield from _flat(value, f"{key}.")
         elif key not in TITLE:
             yield prefix + key, value
@@ -67,6 +67,9 @@ def _said(key: str, value: Any, broadcast: Document) -> list[str]:
     """A value, as a configuration has it. Lines after the first belong below it."""
     if key in {"endpoints", "not_ready"}:
         return [str(len(value)), *map(_pod, value)]
+    if key == "expect.json" and value:
+        texts = {pointer: json.dumps(each, ensure_ascii=False) for pointer, each in value.items()}
+        return ["", *(f"{pointer or 'the whole'}: {text}" for pointer, text in texts.items())]
     if key == "request":
         return ["", *(f"> {line}" for line in value)]
     if key == "body" and value:

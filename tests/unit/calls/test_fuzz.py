@@ -176,7 +176,7 @@ PIECES = st.sampled_from(
 def test_any_bytes_are_a_response_or_a_failure(pods: Pods, data: bytes) -> None:
     pods[0].script(raw(data))
     exchange = Exchange(
-        parsed(f"http://web:{pods.port}/"), timeout_seconds=HANG_SECONDS, log_response=True
+        parsed(f"http://web:{pods.port}/"), timeout_seconds=HANG_SECONDS, log_response="all"
     )
     call = Caller(exchange, "0" * 32, tls_context).call
     result = calling.make(call(Endpoint(pods.addresses[0], pods.port), span_id="0" * 16))

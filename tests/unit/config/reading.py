@@ -11,7 +11,7 @@ from worker.config.errors import ConfigInvalid
 from worker.model import Broadcast, Config
 
 URL = "http://web:8080/clear"
-ENVIRONMENT = {"TOKEN": "t0ken", "PASSWORD": "p ss"}
+ENVIRONMENT = {"TOKEN": "t0ken", "PASSWORD": "p ss", "HEADER": "he4der", "VERSION": "1.2"}
 
 
 def load(folder: Path, text: str, name: str = "broadcasts.yaml") -> Config:

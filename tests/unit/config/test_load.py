@@ -14,7 +14,8 @@ from tests.unit.config.reading import URL, load, messages, one
 from worker.config import load as config
 from worker.config.errors import ConfigInvalid
 from worker.config.keys import KEYS, Key
-from worker.model import Auth, Config, Expect, Tls
+from worker.config.parts import KEPT_BODY_BYTES
+from worker.model import Auth, BodyFile, Config, Expect, JsonExpectation, Tls
 
 A = broadcast(URL, "a")
 EVERY_KEY = """\
@@ -23,10 +24,18 @@ EVERY_KEY = """\
   ip_family: ipv6
   method: BAN
   headers: {Host: shop.example, X-Token: {env: TOKEN}, X-File: {file: token}, X-Empty: ''}
-  json: {a: [1, 2.5, yes, null, true, é]}
+  json:
+    a: [1, 2.5, yes, null, true, é]
+    b: {env: HEADER}
+    c: {literal: {file: x}}
+    d: {env: 1, e: 2}
   auth: {basic: {username: me, password: {env: PASSWORD}}}
   tls: {ca_file: ca.pem, cert_file: crt.pem, key_file: key.pem, server_name: web.shop.svc}
-  expect: {status: [204, 3xx], body_contains: "cleared ✓"}
+  expect:
+    status: [204, 3xx]
+    body_contains: "cleared ✓"
+    body_lacks: 'error'
+    json: {/status: ok, /build/tags: [1.0, {env: VERSION}], "": {"a/b~c": {file: token}, d: {}}}
   concurrency: 3
   stagger: 250ms
   connect_timeout: 1.5s
@@ -63,7 +72,10 @@ def test_a_file_that_sets_every_key(tmp_path: Path) -> None:
                     ("X-File", "file t0ken"),
                     ("X-Empty", ""),
                 ),
-                body='{"a": [1, 2.5, "yes", null, true, "é"]}'.encode(),
+                body=(
+                    '{"a": [1, 2.5, "yes", null, true, "é"], "b": "he4der", "c": {"file": "x"}, '
+                    '"d": {"env": 1, "e": 2}}'
+                ).encode(),
                 content_type="application/json",
                 auth=Auth(username="me", password="p ss"),
                 tls=Tls(
@@ -73,7 +85,18 @@ def test_a_file_that_sets_every_key(tmp_path: Path) -> None:
                     server_name="web.shop.svc",
                 ),
                 expect=Expect(
-                    frozenset({204, *range(300, 400)}), body_contains="cleared ✓".encode()
+                    frozenset({204, *range(300, 400)}),
+                    body_contains="cleared ✓".encode(),
+                    body_lacks=b"error",
+                    json=(
+                        JsonExpectation("/status", '"ok"'),
+                        JsonExpectation("/build/tags", '[1.0, "1.2"]', frozenset({"/1"})),
+                        JsonExpectation(
+                            "",
+                            '{"a/b~c": "file t0ken", "d": {}}',
+                            frozenset({"/a~1b~0c"}),
+                        ),
+                    ),
                 ),
                 concurrency=3,
                 stagger_seconds=0.25,
@@ -85,11 +108,11 @@ def test_a_file_that_sets_every_key(tmp_path: Path) -> None:
                 settle_seconds=0.0,
                 deadline_seconds=86400.0,
                 min_pods=0,
-                log_response=True,
+                log_response="failures",
                 tags=("nightly", "v1.2/x"),
             ),
         ),
-        secrets=frozenset({"t0ken", "file t0ken", "p ss", "me:p ss"}),
+        secrets=frozenset({"t0ken", "file t0ken", "p ss", "me:p ss", "he4der"}),
     )
     exchanges = [entry.exchange for entry in loaded.broadcasts]
     shown = repr([loaded, *loaded.broadcasts, *exchanges, *(each.auth for each in exchanges)])
@@ -124,6 +147,18 @@ def test_a_body_file_is_sent_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "body").write_bytes(b"\x00\xff\r\n")
     assert one(tmp_path, "  body_file: body\n").exchange.body == b"\x00\xff\r\n"
     assert one(tmp_path, "  body: ''\n").exchange.body == b""
+
+
+def test_a_long_body_file_is_open_once_for_all_broadcasts(tmp_path: Path) -> None:
+    (tmp_path / "body").write_bytes(b"x" * KEPT_BODY_BYTES)
+    assert one(tmp_path, "  body_file: body\n").exchange.body == b"x" * KEPT_BODY_BYTES
+    (tmp_path / "body").write_bytes(b"x" * (KEPT_BODY_BYTES + 1))
+    text = "\n".join(f"- {{name: {name}, url: '{URL}', body_file: body}}" for name in "ab")
+    first, second = (broadcast.exchange.body for broadcast in load(tmp_path, text).broadcasts)
+    assert isinstance(first, BodyFile)
+    assert first == second
+    assert (first.path, first.size) == (str(tmp_path / "body"), KEPT_BODY_BYTES + 1)
+    assert os.pread(first.descriptor, 2, 0) == b"xx"
 
 
 # --- files --------------------------------------------------------------------------------------

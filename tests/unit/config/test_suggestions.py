@@ -123,7 +123,12 @@ def entries() -> Iterator[Entry]:
         yield from (nested("tls", {name: odd}) for odd in ODD_VALUES)
     yield from (nested("tls", {word: value}) for word, value in OTHER_WORDS.items())
     sections: dict[str, Entry] = {
-        "expect": {"status": [200], "body_contains": "x"},
+        "expect": {
+            "status": [200],
+            "body_contains": "x",
+            "body_lacks": "y",
+            "json": {"/status": "ok"},
+        },
         "backoff": {"initial": "1s", "max": "1m"},
         "auth": {"bearer": {"env": "TOKEN"}},
         "headers": {"X-Name": "x", "Authorization": {"env": "TOKEN"}},

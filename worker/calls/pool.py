@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -60,14 +61,12 @@ def thread_count(processors: int, quota: float | None) -> int:
 def cpu_quota(cgroup: Path) -> float | None:
     """The processors that a container may use, by its cgroup's files; None if nothing limits it.
 
-    https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files, and version 1.
+    https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files, and version 1. Some
+    runtimes have empty files there, or files with other values.
     """
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except OSError:
-        try:
-            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    return int(quota) / int(period) if quota.isdigit() else None
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = " ".join((cgroup / name).read_text() for name in names).split()
+            if int(quota) > 0 and int(period) > 0:
+                return int(quota) / int(period)
+    return None

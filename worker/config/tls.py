@@ -11,7 +11,7 @@ import ssl
 from typing import Any
 
 from worker.config.secret import FILE_PATH, regular_file
-from worker.config.url import LABEL
+from worker.config.url import LABEL, MAX_NAME_CHARACTERS
 from worker.config.values import Boolean, Converted, Described, Fields, Scope, Text
 from worker.config.yaml import Node
 from worker.model import Tls
@@ -106,7 +106,7 @@ TLS = Converted(
                 FILE_PATH, "PEM file of the key of `cert_file`, unencrypted.", "/etc/client/tls.key"
             ),
             "server_name": Described(
-                Text("a DNS name", rf"({LABEL}\.)*{LABEL}"),
+                Text("a DNS name", rf"({LABEL}\.)*{LABEL}", most=MAX_NAME_CHARACTERS),
                 "The name to send as SNI and to verify, in place of the URL's host.",
                 "web.shop.svc",
             ),

@@ -42,6 +42,14 @@ def test_as_many_threads_as_the_container_may_use_processors(
         ({"cpu.max": "150000 100000\n"}, 1.5),
         ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
         ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
+        ({"cpu.max": ""}, None),
+        ({"cpu.max": "150000\n"}, None),
+        ({"cpu.max": "150000 100000 5000\n"}, None),
+        ({"cpu.max": "150000 0\n"}, None),
+        ({"cpu.max": "0 100000\n"}, None),
+        ({"cpu.max": "many 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": ""}, None),
     ],
 )
 def test_the_quota_of_a_cgroup(files: dict[str, str], quota: float | None, tmp_path: Path) -> None:

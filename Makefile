@@ -7,6 +7,7 @@
 # make kind          apply the example overlay to an existing kind cluster
 # make bench         compare the worker with curl, requests and aiohttp; needs curl, dig, nginx and openssl (ARGS=--quick, ARGS=--help)
 # make simulate      100,000 histories of a simulated cluster (HISTORIES=n for another number)
+# make mutations     break the program in 1,200 ways, and name those that no test notices (ARGS=worker/FILE …)
 # make coverage      run the tests, and show which lines and branches of worker/ they reach
 # make generated     write docs/configuration.md, docs/events.* and config/schema.json from their tables
 # make requirements  pin the dependencies of pyproject.toml (ARGS='--upgrade-package NAME' raises one)
@@ -20,7 +21,7 @@ ARGS ?=
 WORKERS ?= auto
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' worker/__init__.py)
 
-.PHONY: demo recipe test check format image kind bench simulate coverage generated requirements clean
+.PHONY: demo recipe test check format image kind bench simulate mutations coverage generated requirements clean
 
 demo: $(VENV)/runtime
 	@$(BIN)/python -m tests.loopback.demo
@@ -64,6 +65,9 @@ bench: $(VENV)-bench/ready
 
 simulate: $(VENV)/development
 	@$(BIN)/python -m tests.simulation.explore $(HISTORIES)
+
+mutations: $(VENV)/development
+	@$(BIN)/python -m tests.mutation $(ARGS)
 
 coverage:
 	@$(MAKE) --no-print-directory test COVERAGE=yes

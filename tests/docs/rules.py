@@ -31,7 +31,9 @@ class Rule:
 
 RULES = (
     Rule(r"make (demo|recipe)\b", "run"),
-    Rule(r"(\w+=\S+ )*make (test|check|format|simulate|bench|coverage|image|kind)\b", "dry"),
+    Rule(
+        r"(\w+=\S+ )*make (test|check|format|simulate|mutations|bench|coverage|image|kind)\b", "dry"
+    ),
     Rule(r"make (generated|requirements)\b", "dry"),
     Rule(r"python -m worker\b", "run"),
     Rule(r"python -(c|m timeit)\b", "run"),

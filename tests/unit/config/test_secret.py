@@ -48,6 +48,23 @@ def test_a_secret_file_that_is_too_long(tmp_path: Path) -> None:
     ]
 
 
+def test_a_secret_file_of_just_64_kib_is_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"x" * 64 * 1024)
+    exchange = one(tmp_path, "  auth: {bearer: {file: secret}}\n").exchange
+    assert exchange.auth == Auth(bearer="x" * 64 * 1024)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"), [("", "nothing"), ("[]", "an empty list"), ("[a]", "a list")]
+)
+def test_a_secret_that_is_no_text_says_what_it_is(value: str, found: str, tmp_path: Path) -> None:
+    more = f"  auth:\n    bearer: {value}\n"
+    (message,) = messages(tmp_path, f"- name: a\n  url: {URL}\n{more}")
+    assert message.endswith(
+        f": broadcasts[0].auth.bearer: expected {{env: NAME}} or {{file: PATH}}: got {found}"
+    )
+
+
 @pytest.mark.parametrize(("body", "secrets"), [("{}\n", set()), ("{purge: 1}\n", {"{purge: 1}"})])
 def test_a_body_from_outside_is_a_secret_unless_it_occurs_by_chance(
     body: str, secrets: set[str], tmp_path: Path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import math
 import re
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.log.masking import HEAD_CHARACTERS, Masker
+from worker.log.masking import HEAD_CHARACTERS, MAX_DECODED_CHARACTERS, Masker, _layers
 
 SECRET = """pAsS wÖrD "5"'</+&%41;~\\"""
 
@@ -77,7 +78,9 @@ def mixed(draw: Callable[[st.SearchStrategy[str]], str], secret: str) -> str:
     return "".join(ENCODERS[draw(names)](character) for character in secret)
 
 
-CHARACTERS = st.characters(min_codepoint=0x20, exclude_categories=("Cs", "Cc"))
+CHARACTERS = st.characters(
+    min_codepoint=0x20, exclude_categories=("Cs", "Cc"), exclude_characters="<>"
+)
 
 
 # A secret that looks like an encoding of something else is found in one encoding at a time.
@@ -90,16 +93,34 @@ AMBIGUOUS = re.compile("[%&\\\\]|[\xc2-\xf4][\x80-\xbf]")
 )
 def test_each_character_may_be_encoded_otherwise(data: st.DataObject, secret: str) -> None:
     echo = mixed(data.draw, secret)
-    before, after = "<<", ">>"
-    masked = Masker([secret]).mask(f"{before}{echo}{after}")
-    assert "***" in masked
+    assert Masker([secret]).mask(f"<<{echo}>>") == "<<***>>"
 
 
-@pytest.mark.parametrize("prefix", ["", "a", "ab", "user:"])
-def test_a_secret_within_longer_base64_is_masked(prefix: str) -> None:
-    secret = "correct horse battery staple"
-    encoded = base64.b64encode(f"{prefix}{secret}!".encode()).decode()
-    assert "***" in Masker([secret]).mask(encoded)
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("before", range(4))
+@pytest.mark.parametrize("after", range(1, 4))
+def test_a_secret_within_longer_base64_is_masked(
+    before: int, after: int, encode: Callable[[bytes], bytes]
+) -> None:
+    """But for the digits that it shares with its neighbours."""
+    secret = b"correct horse battery staple ~~~???"
+    echo = encode(b"u" * before + secret + b"v" * after).decode()
+    first, last = math.ceil(before * 8 / 6), (before + len(secret)) * 8 // 6
+    assert Masker([secret.decode()]).mask(f"<{echo}>") == f"<{echo[:first]}***{echo[last:]}>"
+
+
+@pytest.mark.parametrize(("secret", "masked"), [("sixsix", "***eA=="), ("five5", "Zml2ZTV4")])
+def test_a_shorter_piece_of_base64_than_eight_digits_is_left(secret: str, masked: str) -> None:
+    """It would occur by chance in text that holds no secret."""
+    assert Masker([secret]).mask(base64.b64encode(f"{secret}x".encode()).decode()) == masked
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "latin-1", "cp1252"])
+def test_base64_of_another_encoding_is_masked(codec: str) -> None:
+    """Whoever reads the user's part of Basic credentials decides in which (RFC 7617, 2.1)."""
+    secret = "grün€" if codec == "cp1252" else "grün und blau"
+    echo = base64.b64encode(secret.encode(codec)).decode()
+    assert Masker([secret]).mask(f"<{echo}>") == "<***>"
 
 
 @pytest.mark.parametrize("secrets", [["abc", "abcdef"], ["abcdef", "abc"]])
@@ -119,6 +140,11 @@ def test_the_beginning_of_a_long_secret_is_masked_as_far_as_it_goes(length: int)
     assert Masker([LONG]).mask(f"<{LONG[:length]}>") == "<***>"
 
 
+@pytest.mark.parametrize("length", [32, 33, 40, 63])
+def test_a_long_secret_that_ends_with_the_text_is_masked(length: int) -> None:
+    assert Masker([LONG]).mask(f"got {LONG[:length]}") == "got ***"
+
+
 @pytest.mark.parametrize("end", [0, 3, 4, 5, 100, 203, 204, 205, 207])
 def test_a_cut_is_made_after_the_masking(end: int) -> None:
     text = f"1234{LONG}567"
@@ -128,9 +154,32 @@ def test_a_cut_is_made_after_the_masking(end: int) -> None:
     assert Masker([LONG]).mask(text, end) == masked
 
 
+def test_a_secret_may_be_one_character_at_the_end() -> None:
+    assert Masker(["x"]).mask("axbx") == "a***b***"
+
+
 def test_nothing_but_the_secret_is_masked() -> None:
     text = r"50% of 3 &lt; 4 &amp; C:\users\u0041 \ %zz &#; &#xFFFFFF; \ud800"
     assert Masker(["hunter2"]).mask(text) == text
+
+
+@pytest.mark.parametrize("between", ["", "\n", "\r\n", "\\n", "%0A"])
+def test_a_secret_of_several_lines_is_masked_however_they_are_joined(between: str) -> None:
+    """A body from a mounted Secret, or a key."""
+    masker = Masker(["first line\nsecond line"])
+    assert masker.mask(f"got first line{between}second line!") == "got ***!"
+
+
+def test_what_is_decoded_of_one_text_is_bounded() -> None:
+    """Each of its 30,000 layers is decoded to the next, which would take minutes."""
+    nested = "%" + "25" * (MAX_DECODED_CHARACTERS // 2 - 10) + "41"
+    assert [len(nested) - len(layer.text) for layer in _layers(nested)] == [0, 2, 4]
+
+
+def test_most_text_is_not_searched() -> None:
+    masker = Masker(["hunter2", "s3cret"])
+    assert not masker.may_find("nothing of the kind")
+    assert masker.may_find("nothing but s3cret")
 
 
 def test_without_secrets_nothing_changes() -> None:

@@ -34,7 +34,10 @@ CONFIG = """\
   log_response: true
 """
 
-BY_API = CONFIG.replace("//web:", "//web.shop:") + "  discovery: endpointslices\n"
+BY_API = (
+    CONFIG.replace("//web:", "//web.shop:").replace("log_response: true", "log_response: all")
+    + "  discovery: endpointslices\n"
+)
 
 Prepare = Callable[[Nameserver, Pods], None]
 Script = Callable[[KubernetesApi, Pods], None]

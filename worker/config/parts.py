@@ -266,7 +266,8 @@ EXPECT = Converted(
                 Pointers(),
                 "JSON Pointers (RFC 6901) and the values that the response's body, JSON of at most "
                 "64 KiB, has there. A value may be `{env: NAME}` or `{file: PATH}`, which also "
-                "equals a number or a boolean that is written like it.",
+                "equals a number or a boolean that is written like it. Messages show these values: "
+                "they are no secrets.",
                 {"/status": "reloaded", "/build/version": {"env": "VERSION"}},
             ),
         },

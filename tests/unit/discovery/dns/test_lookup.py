@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import dns.name
 import pytest
@@ -84,6 +85,7 @@ def test_a_negative_answer_without_a_soa_is_newer_than_nothing(nameserver: Names
     answer = ask(lookup(nameserver))
     assert isinstance(answer, Answer)
     assert (answer.endpoints, answer.absence, answer.ttl_seconds) == ((), "NXDOMAIN", 0)
+    assert not answer.capped
     later = answer._replace(expires_earliest_at=answer.expires_latest_at + 100)
     assert not later.is_newer_than(answer)
 
@@ -293,6 +295,15 @@ def test_an_alias_of_another_service_is_proved_by_that_services_records(
     failure = ask(lookup(nameserver, "web", CLUSTER))
     assert isinstance(failure, ResolutionFailure)
     assert failure.error_type == "not_headless"
+
+
+def test_a_chain_of_aliases_without_an_address_names_the_last(nameserver: Nameserver) -> None:
+    chain = [WEB, *(f"{name}.shop.svc.cluster.local" for name in "abc")]
+    for name, target in pairwise(chain):
+        nameserver.set_cname(name, target)
+    failure = ask(lookup(nameserver, WEB, CLUSTER))
+    message = f"{WEB} is an alias of {chain[-1]}, of which DNS lists no address"
+    assert failure == ResolutionFailure(WEB, "dns_servfail", message)
 
 
 def test_a_pod_with_a_hostname_is_proved_by_an_srv_record_that_leads_to_its_address(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import ssl
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ import trustme
 from tests.loopback.nameserver import Nameserver
 from tests.loopback.pods import Exchange, Pods, raw
 from tests.loopback.program import Finished, Worker
+from tests.process.test_tls import asking
 
 KIB = 1024
 MANIFEST_MIB = 128
@@ -59,7 +59,7 @@ def test_300_broadcasts_with_certificates_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "trusted.pem").write_bytes(trusted)
     worker_certificate = ca.issue_cert("worker").private_key_and_cert_chain_pem.bytes()
     lines = ["defaults: {settle: 0s}", "broadcasts:"]
-    with Nameserver() as nameserver, Pods(1, tls=server_context(ca)) as pods:
+    with Nameserver() as nameserver, Pods(1, tls=asking(ca)) as pods:
         nameserver.set(f"web.{DOMAIN}", *pods.addresses)
         for number in range(300):
             (tmp_path / f"{number}.pem").write_bytes(worker_certificate)
@@ -71,15 +71,6 @@ def test_300_broadcasts_with_certificates_of_their_own(tmp_path: Path) -> None:
         assert finished.exit_code == 0
         assert pods.requests == {pods.addresses[0]: 300}
         assert worker.peak_mib(finished) < MANIFEST_MIB
-
-
-def server_context(ca: trustme.CA) -> ssl.SSLContext:
-    """A pod's, which asks for a certificate of the same CA."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.verify_mode = ssl.CERT_REQUIRED
-    ca.configure_trust(context)
-    ca.issue_cert("web").configure_cert(context)
-    return context
 
 
 def test_200_broadcasts_with_bodies_of_a_megabyte(tmp_path: Path) -> None:

@@ -7,13 +7,18 @@ from typing import Any
 from worker.config.errors import Place
 from worker.config.url import ServiceUrl
 from worker.config.yaml import Node
-from worker.model import Broadcast, Exchange, Url
+from worker.model import Broadcast, Exchange, Url, Verify
 
 
 def broadcast(url: str = "http://web:8080/clear", name: str = "clear", **fields: Any) -> Broadcast:
     """`fields` are those of a Broadcast or of its Exchange."""
     exchange = Exchange(parsed(url))
     return changed(Broadcast(name, exchange), **fields)
+
+
+def verified(url: str = "http://web:8080/config", **times: float) -> Verify:
+    """`times` are `every_seconds` and `within_seconds`."""
+    return Verify(Exchange(parsed(url), method="GET"), **times)
 
 
 def parsed(text: str) -> Url:

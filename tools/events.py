@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker import __version__
-from worker.log.events import EVENTS, EventType
+from worker.log.event_type import EventType
+from worker.log.events import EVENTS
 from worker.log.fields import BROADCAST, COMMON, Field, Type
 from worker.words import CALL_ERRORS, OUTCOMES, REASONS, RESOLUTION_ERRORS, WAITS, Fault
 

@@ -161,6 +161,7 @@ class Exchange(NamedTuple):
     expect: Expect = Expect()
     connect_timeout_seconds: float = 2.0
     timeout_seconds: float = 10.0  # from connecting to the last byte of the response
+    port: int | None = None  # to connect to, in place of the endpoint's
     log_response: LogResponse = "none"
 
     @property
@@ -175,6 +176,18 @@ class Exchange(NamedTuple):
 
     def __repr__(self) -> str:  # no secret in it
         return f"Exchange({self.method} {self.url.text})"
+
+
+class Verify(NamedTuple):
+    """A second request to an endpoint that took the first one, repeated until it is met.
+
+    `every_seconds`: from the end of one to the start of the next. `within_seconds`: from the
+    success of the first request.
+    """
+
+    exchange: Exchange
+    every_seconds: float = 1.0
+    within_seconds: float = 60.0
 
 
 class Broadcast(NamedTuple):
@@ -194,6 +207,9 @@ class Broadcast(NamedTuple):
     settle_seconds: float = 40.0
     deadline_seconds: float = 300.0
     min_pods: int = 1
+    verify: Verify | None = None
+    canary: int = 0
+    max_failed: int | None = None
     tags: tuple[str, ...] = ()
 
     def __repr__(self) -> str:  # no secret in it
@@ -333,7 +349,8 @@ class CallResult(NamedTuple):
 class EndpointReport(NamedTuple):
     """The report on one endpoint. `listed`: by the last answer. `last`: its last call.
 
-    `target` is its pod, where the witness knows it.
+    `target` is its pod, where the witness knows it. `verified_seconds`: from the request to the
+    poll of `verify` that held.
     """
 
     endpoint: Endpoint
@@ -343,6 +360,7 @@ class EndpointReport(NamedTuple):
     listed: bool = True
     last: CallResult | None = None
     target: Target | None = None
+    verified_seconds: float | None = None
 
 
 class BroadcastReport(NamedTuple):
@@ -351,8 +369,9 @@ class BroadcastReport(NamedTuple):
     `ending` is None if it was not carried out. `failure` is that of the last question, if it
     failed. `stale`: the last answer may be an old copy. `ended_by_run`: the run's deadline is
     earlier than its own. `responses`: how many different ones the endpoints gave last, by status
-    code and the start of the body; None unless all are logged. `not_ready`: pods that the last
-    answer names, and that were not called, since they are not ready.
+    code and the start of the body; None unless all are logged. `polls`: of `verify`, if there is
+    one. `not_ready`: pods that the last answer names, and that were not called, since they are not
+    ready.
     """
 
     name: str
@@ -368,10 +387,17 @@ class BroadcastReport(NamedTuple):
     stale: bool = False
     ended_by_run: bool = False
     responses: int | None = None
+    polls: int | None = None
     not_ready: Mapping[Endpoint, Target] = {}
 
     def count_of(self, verdict: Verdict) -> int:
         return sum(report.verdict == verdict for report in self.endpoints)
+
+    @property
+    def slowest(self) -> EndpointReport | None:
+        """The endpoint that took longest to show the effect, of those that acknowledged."""
+        verified = (each for each in self.endpoints if each.verified_seconds is not None)
+        return max(verified, key=lambda each: each.verified_seconds or 0.0, default=None)
 
 
 class RunReport(NamedTuple):

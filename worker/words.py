@@ -14,9 +14,18 @@ Discovery = Literal["dns", "endpointslices"]
 Level = Literal["info", "warning", "error"]
 Outcome = Literal["complete", "partial", "failed"]
 Verdict = Literal["acknowledged", "failed", "gone", "cancelled"]
-Ending = Literal["confirmed", "settle", "deadline", "stopped", "never_resolved"]
+Ending = Literal["confirmed", "settle", "deadline", "stopped", "never_resolved", "given_up"]
+GivenUp = Literal["canary_failed", "max_failed"]
 WaitReason = Literal[
-    "question", "calls", "backoff", "confirming", "cached_answer", "min_pods", "no_answer", "absent"
+    "question",
+    "calls",
+    "proofs",
+    "backoff",
+    "confirming",
+    "cached_answer",
+    "min_pods",
+    "no_answer",
+    "absent",
 ]
 CallError = Literal[
     "connect_refused",
@@ -29,6 +38,7 @@ CallError = Literal[
     "redirect",
     "status",
     "body_mismatch",
+    "not_verified",
     "deadline",
     "cancelled",
     "no_port",
@@ -50,6 +60,7 @@ ResolutionError = Literal[
 ]
 Reason = (
     ResolutionError
+    | GivenUp
     | Literal[
         "all_calls_failed", "some_calls_failed", "min_pods", "deadline", "cancelled", "dns_capped"
     ]
@@ -91,6 +102,9 @@ CALL_ERRORS: dict[str, Fault] = {
     "status": Fault("a status code that `expect.status` does not accept"),  # `rules` has which
     "body_mismatch": Fault(
         "the body is not what `expect` wants: the message says what was found", retried=False
+    ),
+    "not_verified": Fault(
+        "it took the request, but did not meet `verify` within its time", retried=False
     ),
     "deadline": Fault(
         "the deadline passed while a call was in flight, or before one could start", retried=False
@@ -138,6 +152,8 @@ REASONS: dict[str, str] = {
     **meanings(RESOLUTION_ERRORS),
     "all_calls_failed": "nobody acknowledged, and at least one endpoint failed",
     "some_calls_failed": "some acknowledged, and at least one endpoint failed",
+    "canary_failed": "a canary failed for good, so nobody else was called",
+    "max_failed": "more than `max_failed` failed for good, so nobody new was called",
     "min_pods": "fewer than `min_pods` acknowledged, though nobody failed",
     "dns_capped": "DNS lists exactly 1,000 endpoints, the most that kube-dns lists",
     "deadline": "the deadline passed while an endpoint was still owed a call",

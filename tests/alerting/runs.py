@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.loopback.kubernetes_api import KubernetesApi, endpointslice, listing, pod
 from tests.loopback.nameserver import Nameserver, Query
 from tests.loopback.pods import Pods, reply
-from tests.loopback.program import ROOT, SEARCH, Finished, Worker
+from tests.loopback.program import ROOT, SEARCH, Entry, Finished, Worker
 from tests.process.test_secrets import CRASH
 
 WEB, EDGE = "web.default.svc.cluster.local", "edge.default.svc.cluster.local"
@@ -37,6 +37,15 @@ CONFIG = """\
 BY_API = (
     CONFIG.replace("//web:", "//web.shop:").replace("log_response: true", "log_response: all")
     + "  discovery: endpointslices\n"
+)
+
+CONVERGING = (
+    BY_API
+    + """\
+  verify: {{path: /config, every: 50ms, within: 1s}}
+  canary: 1
+  max_failed: 1
+"""
 )
 
 Prepare = Callable[[Nameserver, Pods], None]
@@ -133,8 +142,21 @@ def _pods_of_every_kind(api: KubernetesApi, pods: Pods) -> None:
 
 def _one_fails_for_good(api: KubernetesApi, pods: Pods) -> None:
     pods[0].script(reply(503))
-    listed = [pod(address, f"web-{n}") for n, address in enumerate(pods.addresses)]
-    api.slices = [endpointslice(*listed, pod("127.0.0.9", "web-9", ready=False))]
+    api.slices = [endpointslice(*_named(pods), pod("127.0.0.9", "web-9", ready=False))]
+
+
+def _named(pods: Pods) -> list[Entry]:
+    return [pod(address, f"web-{n}") for n, address in enumerate(pods.addresses)]
+
+
+def _one_converges_late(api: KubernetesApi, pods: Pods) -> None:
+    pods[0].script(reply(), reply(503), reply())
+    api.slices = [endpointslice(*_named(pods))]
+
+
+def _one_converges_never(api: KubernetesApi, pods: Pods) -> None:
+    pods[1].script(reply(), reply(503))
+    api.slices = [endpointslice(*_named(pods))]
 
 
 def _stop_after_a_call(worker: Worker, pods: Pods) -> None:
@@ -170,6 +192,8 @@ CASES = {
         script=_one_fails_for_good,
         signal=_stop_after_a_call,
     ),
+    "verified": Case(0, config=CONVERGING, script=_one_converges_late),
+    "not verified": Case(3, config=CONVERGING, script=_one_converges_never),
     "crashed": Case(
         1,
         environment=(
@@ -193,6 +217,8 @@ EVERY_EVENT = (
     "stopped",
     "by pods",
     "stopped by pods",
+    "verified",
+    "not verified",
     "crashed",
 )
 

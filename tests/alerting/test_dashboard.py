@@ -175,6 +175,7 @@ def test_the_latest_failures_are_a_row_each_with_what_happened(loki: Loki, now: 
     assert {each["stream"]["error_type"] for each in streams if each["stream"]["endpoint"]} == {
         "status",
         "connect_refused",
+        "not_verified",
     }
     (_, organize) = panel["transformations"]
     shown = organize["options"]["indexByName"].keys() - {"Time", "Line"}

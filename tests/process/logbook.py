@@ -144,6 +144,7 @@ def check_log(
     method: str = "POST",
     concurrency: int = 16,
     deadline_seconds: float = 300.0,
+    min_pods: int = 1,
     not_ready: Sequence[str] | None = None,
 ) -> None:
     """Compares all entries, the exit code and standard error.
@@ -172,6 +173,7 @@ def check_log(
             method=method,
             concurrency=concurrency,
             discovery="dns" if not_ready is None else "endpointslices",
+            min_pods=min_pods,
             deadline_seconds=deadline_seconds,
         ),
         *happened,

@@ -68,6 +68,9 @@ def understood(name: str, path: str, auth: str, deadline: str, tags: str) -> str
         "  expect.body_contains: none\n"
         "  expect.body_lacks: none\n"
         "  expect.json: none\n"
+        "  verify: none\n"
+        "  canary: 0\n"
+        "  max_failed: none\n"
         "  concurrency: 16\n"
         "  stagger: 0s\n"
         "  connect_timeout: 2s\n"
@@ -121,6 +124,9 @@ EVERYTHING = """\
     status: [404, 3xx, 2xx]
     body_contains: "ok\\e[31m"
     json: {/hash: {env: TOKEN}, "": [1.5, null]}
+  verify: {url: "https://web.shop:9443/state", expect: {body_lacks: stale}, timeout: 1s, within: 2m}
+  canary: 1
+  max_failed: 0
   concurrency: 1
   stagger: 250ms
   settle: 500us
@@ -162,6 +168,28 @@ def test_check_in_json_is_one_document_with_every_key(run: Run, tmp_path: Path) 
                     "body_lacks": None,
                     "json": {"/hash": "***", "": [1.5, None]},
                 },
+                "verify": {
+                    "method": "GET",
+                    "url": "https://web.shop:9443/state",
+                    "tls": {
+                        "server_name": "shop.example",
+                        "verified": False,
+                        "ca_file": None,
+                        "cert_file": f"{tmp_path}/client.pem",
+                    },
+                    "expect": {
+                        "status": ["2xx"],
+                        "body_contains": None,
+                        "body_lacks": "stale",
+                        "json": None,
+                    },
+                    "connect_timeout_seconds": 2.0,
+                    "timeout_seconds": 1.0,
+                    "every_seconds": 1.0,
+                    "within_seconds": 120.0,
+                },
+                "canary": 1,
+                "max_failed": 0,
                 "concurrency": 1,
                 "stagger_seconds": 0.25,
                 "connect_timeout_seconds": 2.0,
@@ -195,6 +223,10 @@ def test_check_in_json_is_one_document_with_every_key(run: Run, tmp_path: Path) 
         "  expect.json:",
         '    /hash: "***"',
         "    the whole: [1.5, null]",
+        "  verify.url: https://web.shop:9443/state",
+        "  verify.expect.body_lacks: stale",
+        "  verify.within: 2m",
+        "  canary: 1",
         "  stagger: 250ms",
         "  settle: 500us",
         "  backoff.initial: 100ms",
@@ -335,6 +367,17 @@ def test_plan_in_json_is_one_document(run: Run, nameserver: Nameserver, tmp_path
                     f"traceparent: 00-{'1' * 32}-{'2' * 16}-00",
                     "Authorization: Basic ***",
                     "Content-Length: 17",
+                    "Connection: close",
+                ],
+                "verify_request": [
+                    "GET /state HTTP/1.1",
+                    "Host: web.shop:9443",
+                    f"User-Agent: pod-broadcast/{__version__}",
+                    "Accept: */*",
+                    "Accept-Encoding: identity",
+                    "X-Key: ***",
+                    f"traceparent: 00-{'1' * 32}-{'2' * 16}-00",
+                    "Authorization: Basic ***",
                     "Connection: close",
                 ],
                 "body": '{"pattern": "/a"}',

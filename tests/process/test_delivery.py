@@ -100,6 +100,7 @@ def test_the_whole_log_of_a_run_that_reaches_everybody(run: Run, three_pods: Pod
             "method": "POST",
             "concurrency": 1,
             "discovery": "dns",
+            "min_pods": 1,
             "deadline_seconds": 300.0,
         },
         {**resolved, "round": 1, "newcomers": 3},

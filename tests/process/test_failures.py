@@ -351,7 +351,9 @@ def test_fewer_than_min_pods_are_called_and_waited_for(
             no_answer(number, "no_pods", text, last=number == questions)
             for number in range(1, questions + 1)
         ]
-    check_log(finished, url(three_pods), happened, reason="min_pods" if listed else "no_pods")
+    check_log(
+        finished, url(three_pods), happened, reason="min_pods" if listed else "no_pods", min_pods=4
+    )
     assert sum(three_pods.requests.values()) == listed
 
 
@@ -360,7 +362,7 @@ def test_an_empty_service_is_complete_with_min_pods_0(
 ) -> None:
     nameserver.set(WEB)
     finished = run(config(three_pods.port, "  min_pods: 0\n"))
-    check_log(finished, url(three_pods), [resolved(1, 0), resolved(2, 0)])
+    check_log(finished, url(three_pods), [resolved(1, 0), resolved(2, 0)], min_pods=0)
     assert finished.exit_code == 0
 
 

@@ -21,10 +21,13 @@ from tests.simulation.test_promise import any_scenarios, check, run
 from worker.model import Answer, Broadcast, CallResult, Endpoint, EndpointReport
 from worker.rounds import ledger, schedule, verdict
 from worker.rounds import run as rounds
+from worker.rounds.admission import Admission
 from worker.rounds.books import Books, Entry
 from worker.rounds.ledger import Ledger
+from worker.rounds.proofs import Proofs
+from worker.rounds.questions import Questions
 from worker.rounds.schedule import Schedule
-from worker.rounds.steps import Booked, Change, Cut, Step, Wait
+from worker.rounds.steps import Booked, Call, Change, Cut, Step, Wait
 from worker.words import Ending, Reason, Verdict
 
 
@@ -91,27 +94,24 @@ class DoesNotCountAttempts(Ledger):
         return super().record_call(result, now)
 
 
-class EverybodyWaitsForTheSlowest(Ledger):
-    def record_call(self, result: CallResult, now: float) -> Booked:
-        booked = super().record_call(result, now)
-        due = [e.due_at for e in self.books.owed() if e.phase == "owed"]
-        self._due_at = max(due, default=math.inf)
-        return booked
+class EverybodyWaitsForTheSlowest(Questions):
+    def expect(self, due_at: float) -> None:
+        before = self._due_at if self._due_at < math.inf else due_at
+        super().expect(due_at)
+        self._due_at = max(before, due_at)
 
 
 class CallsFromAnAnswerThatWasAskedForTooEarly(Ledger):
-    def _list(self, answer: Answer) -> int:
-        self._asked_at, asked_at = math.inf, self._asked_at
-        newcomers = super()._list(answer)
-        self._asked_at = asked_at
-        return newcomers
+    def _admit(self, endpoints: Iterable[Endpoint]) -> None:
+        self.books.answer_asked_at, asked_at = math.inf, self.books.answer_asked_at
+        super()._admit(endpoints)
+        self.books.answer_asked_at = asked_at
 
 
 class CallsWhoCameLastFirst(Ledger):
-    def _list(self, answer: Answer) -> int:
-        newcomers = super()._list(answer)
+    def _admit(self, endpoints: Iterable[Endpoint]) -> None:
+        super()._admit(endpoints)
         self._queue.reverse()
-        return newcomers
 
 
 class IgnoresTheConcurrency(Ledger):
@@ -137,17 +137,17 @@ class IgnoresTheRoomOfTheRun(Ledger):
 # --- when DNS is asked ------------------------------------------------------------------------
 
 
-class AsksOnlyWhenNoCallIsInFlight(Ledger):
-    def _find_ask_at(self, busy: bool, now: float) -> float:
-        return math.inf if self.books.in_flight else super()._find_ask_at(busy, now)
+class AsksOnlyWhenNoCallIsInFlight(Questions):
+    def next_at(self, busy: bool, now: float) -> float:
+        return math.inf if self._books.in_flight else super().next_at(busy, now)
 
 
-class AsksNoMoreWhenSettleIsOverThoughCallsAreInFlight(Ledger):
-    def _find_ask_at(self, _busy: bool, now: float) -> float:
-        return super()._find_ask_at(False, now)
+class AsksNoMoreWhenSettleIsOverThoughCallsAreInFlight(Questions):
+    def next_at(self, _busy: bool, now: float) -> float:
+        return super().next_at(False, now)
 
 
-class AsksWheneverSomebodyIsDue(Ledger):
+class AsksWheneverSomebodyIsDue(Questions):
     def _gap(self) -> float:
         return 0.0
 
@@ -378,7 +378,95 @@ class CallsForWhatBeginsAfterAStop(Schedule):
         return number
 
 
-for _kind, _module in ((Ledger, schedule), (Schedule, rounds), (Books, ledger)):
+# --- what a proof is, and who may be called for the first time --------------------------------
+
+
+class TakesTheRequestForItsProof(Proofs):
+    def begin(self, entry: Entry, _endpoint: Endpoint, _now: float) -> Entry:
+        return entry._replace(phase="acknowledged")
+
+
+class TakesTheProofOfASuccessor(Proofs):
+    def ended(self, result: CallResult, now: float) -> Entry:
+        entry = super().ended(result, now)
+        return entry._replace(phase="acknowledged") if entry.phase == "proved" else entry
+
+
+class PollsWhoIsNotListed(Proofs):
+    def next_due(self, now: float) -> Endpoint | None:
+        while self._timers and self._timers[0][0] <= now:
+            self._due.append(self._timers.pop(0)[2])
+        entries = self._books.entries
+        return next((e for e in self._due if entries[e].phase == "proving"), None)
+
+
+class PollsAtOnceAgain(Proofs):
+    def _again(self, entry: Entry, endpoint: Endpoint, due_at: float) -> Entry:
+        assert entry.proof
+        pause = self._verify.every_seconds if entry.proof.polls else 0.0
+        return super()._again(entry, endpoint, due_at - pause)
+
+
+class PollsAfterAPause(Proofs):
+    def begin(self, entry: Entry, endpoint: Endpoint, now: float) -> Entry:
+        entry = super().begin(entry, endpoint, now)
+        return self._again(entry, endpoint, now + self._verify.every_seconds)
+
+
+class GivesUpAfterTheFirstPoll(Proofs):
+    def ended(self, result: CallResult, now: float) -> Entry:
+        entry = super().ended(result, now)
+        waits = entry.phase == "proving" and not entry.gone and result.error_type == "body_mismatch"
+        return self._failed(entry, result.endpoint) if waits else entry
+
+
+class CountsTheTimeThatAPollWaitsForAPlace(Proofs):
+    def _ends_at(self, endpoint: Endpoint, _now: float) -> float:
+        proof = self._books.entries[endpoint].proof
+        assert proof
+        return proof.ends_at
+
+
+class PollsBeyondItsConcurrency(Ledger):
+    def _find_poll(self, now: float, room: int) -> Call | None:
+        return self._proofs.poll(now) if self._proofs and room and self._may_poll(now) else None
+
+
+class ConfirmsWhatIsNotProved(Books):
+    def is_unproved(self, _entry: Entry) -> bool:
+        return False
+
+
+class CallsEverybodyBesideTheCanaries(Admission):
+    def admits(self, _endpoint: Endpoint) -> bool:
+        return not self._books.given_up
+
+
+class LetsTheOthersGoWhenTheFirstCanaryIsDone(Admission):
+    def opens(self) -> bool:
+        done = any(self._books.entries[each].phase == "acknowledged" for each in self.canaries)
+        self.is_open = self.is_open or done
+        return done
+
+
+class ReplacesNoCanary(Admission):
+    def _is_lost(self, _entry: Entry) -> bool:
+        return False
+
+
+class GoesOnThoughTooManyFailed(Admission):
+    def failed(self, _endpoint: Endpoint) -> None:
+        pass
+
+
+for _kind, _module in (
+    (Ledger, schedule),
+    (Schedule, rounds),
+    (Books, ledger),
+    (Questions, ledger),
+    (Proofs, ledger),
+    (Admission, ledger),
+):
     for _broken in _kind.__subclasses__():
         BROKEN[_broken.__name__] = (Replacement(_module, _kind.__name__, _broken),)
 BROKEN["WaitsForNobodyToComeBack"] += (Replacement(verdict, "is_gone", is_gone_at_once),)

@@ -103,10 +103,12 @@ def due_of(entry: Broadcast, calls: Sequence[SimulatedCall]) -> float:
 
 def check_places(world: SimulatedWorld, starts: Sequence[Sequence[Start]]) -> None:
     """Whoever waits is called as soon as there is a place, and who waited longest comes first."""
-    everything = [call for of_one in starts for _, call in of_one]
+    everything = [call for of_one in starts for _, call in of_one] + world.polled
     most = max(entry.concurrency for entry in world.scenario.broadcasts)
     for number, of_one in enumerate(starts):
         entry = world.scenario.broadcasts[number]
+        if entry.canary or entry.max_failed is not None:
+            continue  # who is held back joins later than its answer says
         for earlier, later in itertools.pairwise(of_one):
             assert earlier.joined_at <= later.joined_at + EPSILON, "who came later was called first"
         begins = -math.inf
@@ -131,10 +133,10 @@ def in_flight(calls: Sequence[SimulatedCall], at: float, number: int | None = No
 
 def check_fairness(world: SimulatedWorld, starts: Sequence[Sequence[Start]]) -> None:
     """No broadcast waits for a place while another gets two."""
-    everything = [call for of_one in starts for _, call in of_one]
+    everything = [call for of_one in starts for _, call in of_one] + world.polled
     for number, of_one in enumerate(starts):
         entry = world.scenario.broadcasts[number]
-        if entry.stagger_seconds:
+        if entry.stagger_seconds or entry.canary or entry.max_failed is not None:
             continue
         served_at = -math.inf
         for joined_at, call in of_one:
@@ -158,9 +160,10 @@ def check_questions(
     """One at a time; not too often; and often enough for those who are due, and for newcomers."""
     entry = world.scenario.broadcasts[number]
     questions = [q for q in world.questions if q.number == number]
-    calls = [call for call in world.made if call.number == number]
+    calls = [c for c in [*world.made, *world.polled] if c.number == number]
     began = [started_at, *(q.arrived_at for q in questions), *(call.ended_at for call in calls)]
-    began += [due_of(entry, made) for made in _attempts(calls)]
+    requests = [call for call in world.made if call.number == number]
+    began += [due_of(entry, made) for made in _attempts(requests)]
     patience = Moments(at + entry.settle_seconds for at in began)  # the last question comes then
     exact = world.services[number].exact
     first = next((q for q in questions if isinstance(q.answer, Answer)), None)

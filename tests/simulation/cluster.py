@@ -59,6 +59,7 @@ class PodState:
     seconds: float = 0.01  # that a call takes
     retry_after_seconds: float | None = None  # of its 503
     exists: bool = True
+    shows: bool = True  # the effect of the request, to who polls
 
 
 NOBODY = PodState(-1, listening=False, listed=False, exists=False)
@@ -150,6 +151,7 @@ class SimulatedWorld:
 
     scenario: Scenario
     made: list[SimulatedCall] = field(default_factory=list)
+    polled: list[SimulatedCall] = field(default_factory=list)  # by `verify`
     questions: list[SimulatedQuestion] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -173,12 +175,16 @@ class SimulatedWorld:
         self.questions.append(SimulatedQuestion(number, self._now, arrives_at, answer))
         self._send(arrives_at, Done(number, answer))
 
-    def call(self, number: int, exchange: Exchange, endpoints: Sequence[Endpoint]) -> None:
-        timeout_seconds = exchange.timeout_seconds
+    def call(
+        self, number: int, exchange: Exchange, endpoints: Sequence[Endpoint], ends_at: float
+    ) -> None:
+        timeout_seconds = min(exchange.timeout_seconds, ends_at - self._now)
+        polls = exchange.method == "GET"  # as `tests.records.verified` has it
         for endpoint in endpoints:
-            result = self.services[number].call(endpoint, self._now, timeout_seconds)
+            result = self.services[number].call(endpoint, self._now, timeout_seconds, polls)
             ended_at = self._now + result.duration_seconds
-            self.made.append(SimulatedCall(number, endpoint, self._now, ended_at, result))
+            made = self.polled if polls else self.made
+            made.append(SimulatedCall(number, endpoint, self._now, ended_at, result))
             self._send(ended_at, Ended(number, result))
 
     def cut(self, number: int, error_type: CallError) -> None:
@@ -197,15 +203,16 @@ class SimulatedWorld:
 
     def _cut(self, result: CallResult, error_type: CallError) -> CallResult:
         """What became of the call instead."""
-        index = next(i for i, call in enumerate(self.made) if call.result is result)
-        call = self.made[index]
+        made = next(m for m in (self.made, self.polled) if any(c.result is result for c in m))
+        index = next(i for i, call in enumerate(made) if call.result is result)
+        call = made[index]
         cut = result._replace(
             duration_seconds=self._now - call.began_at,
             status_code=None,
             error_type=error_type,
             error_message=error_type,
         )
-        self.made[index] = replace(call, ended_at=self._now, result=cut)
+        made[index] = replace(call, ended_at=self._now, result=cut)
         return cut
 
     def receive(self, until: float) -> Sequence[Message]:
@@ -353,10 +360,14 @@ class Service:
         """When this very answer, or the copy that it is, came from the cluster."""
         return self._produced_at[id(answer)]
 
-    def call(self, endpoint: Endpoint, began_at: float, timeout_seconds: float) -> CallResult:
-        """What becomes of a call that begins now, if nothing cuts it."""
+    def call(
+        self, endpoint: Endpoint, began_at: float, timeout_seconds: float, polls: bool = False
+    ) -> CallResult:
+        """What becomes of a call that begins now, if nothing cuts it. `polls`: it is `verify`'s."""
         outcome = self._outcome(endpoint, began_at, timeout_seconds)
         duration_seconds, connected, status_code, error_type = outcome
+        if polls and error_type is None and not self.state(endpoint.address, began_at).shows:
+            error_type = "body_mismatch"
         state = self.state(endpoint.address, began_at)
         return CallResult(
             endpoint=endpoint,

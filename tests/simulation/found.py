@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.records import broadcast
+from tests.records import broadcast, verified
 from tests.simulation.cluster import Cache, Fault, History, PodState, Scenario
 
 HISTORIES: dict[str, Scenario] = {
@@ -64,6 +64,20 @@ HISTORIES: dict[str, Scenario] = {
                 History(
                     pods=((PodState(at=-1.0, listening=True, listed=True),),),
                     faults=(Fault(begins_at=1.02, ends_at=2.02, error_type="lists_nobody"),),
+                ),
+            ),
+        )
+    ),
+    "CallsEverybodyBesideTheCanaries": Scenario(
+        entries=(
+            (
+                broadcast(canary=2),
+                History(
+                    pods=(
+                        (PodState(at=-1.0, listening=True, listed=True),),
+                        (PodState(at=1.0, listening=True, listed=True),),
+                        (PodState(at=-1.0, listening=True, listed=True, behaviour="reset"),),
+                    )
                 ),
             ),
         )
@@ -150,6 +164,48 @@ HISTORIES: dict[str, Scenario] = {
             ),
         )
     ),
+    "ConfirmsWhatIsNotProved": Scenario(
+        entries=(
+            (
+                broadcast(
+                    concurrency=2,
+                    stagger_seconds=0.2,
+                    backoff_initial_seconds=0.1,
+                    verify=verified(),
+                    timeout_seconds=1.0,
+                ),
+                History(
+                    pods=(
+                        (PodState(at=1.0, listening=True, listed=True, shows=False),),
+                        (PodState(at=-1.0, listening=True, listed=True, seconds=8.0),),
+                        (PodState(at=-1.0, listening=False, listed=True),),
+                        (PodState(at=0.0, listening=False, listed=True),),
+                        (PodState(at=-1.0, listening=True, listed=True, behaviour="reset"),),
+                        (
+                            PodState(at=1.5, listening=True, listed=True, seconds=3.0),
+                            PodState(at=6.0, listening=False, listed=True),
+                        ),
+                    )
+                ),
+            ),
+        ),
+        stop_at=9.0,
+    ),
+    "CountsTheTimeThatAPollWaitsForAPlace": Scenario(
+        entries=(
+            (
+                broadcast(concurrency=3, verify=verified()),
+                History(
+                    pods=(
+                        (PodState(at=1.0, listening=True, listed=True, seconds=3.0),),
+                        (PodState(at=1.02, listening=True, listed=True, shows=False),),
+                        (PodState(at=-1.0, listening=True, listed=True, seconds=3.0),),
+                        (PodState(at=-1.0, listening=True, listed=True, seconds=8.0),),
+                    )
+                ),
+            ),
+        )
+    ),
     "DoesNotCountAttempts": Scenario(
         entries=(
             (
@@ -211,6 +267,41 @@ HISTORIES: dict[str, Scenario] = {
                             PodState(at=-1.0, listening=True, listed=True),
                             PodState(at=2.045, listening=True, listed=False),
                         ),
+                    )
+                ),
+            ),
+        )
+    ),
+    "GivesUpAfterTheFirstPoll": Scenario(
+        entries=(
+            (
+                broadcast(verify=verified()),
+                History(
+                    pods=(
+                        (
+                            PodState(at=-1.0, listening=True, listed=True, seconds=3.0),
+                            PodState(at=1.02, listening=True, listed=False, shows=False),
+                        ),
+                    )
+                ),
+            ),
+        ),
+        stands_still=(
+            (
+                1.0,
+                5.0,
+            ),
+        ),
+    ),
+    "GoesOnThoughTooManyFailed": Scenario(
+        entries=(
+            (
+                broadcast(attempts=3, backoff_initial_seconds=0.1, max_failed=1),
+                History(
+                    pods=(
+                        (PodState(at=1.0, listening=True, listed=True),),
+                        (PodState(at=-1.0, listening=False, listed=True),),
+                        (PodState(at=-1.0, listening=True, listed=True, behaviour="503"),),
                     )
                 ),
             ),
@@ -379,6 +470,86 @@ HISTORIES: dict[str, Scenario] = {
             ),
         )
     ),
+    "LetsTheOthersGoWhenTheFirstCanaryIsDone": Scenario(
+        entries=(
+            (
+                broadcast(canary=2),
+                History(
+                    pods=(
+                        (PodState(at=1.0, listening=True, listed=True),),
+                        (PodState(at=1.0, listening=True, listed=True),),
+                        (PodState(at=-1.0, listening=True, listed=True, seconds=8.0),),
+                    )
+                ),
+            ),
+        )
+    ),
+    "PollsAfterAPause": Scenario(
+        entries=(
+            (
+                broadcast(verify=verified()),
+                History(pods=((PodState(at=1.02, listening=True, listed=True),),)),
+            ),
+        )
+    ),
+    "PollsAtOnceAgain": Scenario(
+        entries=(
+            (
+                broadcast(verify=verified()),
+                History(pods=((PodState(at=1.02, listening=True, listed=True, shows=False),),)),
+            ),
+        )
+    ),
+    "PollsBeyondItsConcurrency": Scenario(
+        entries=(
+            (
+                broadcast(),
+                History(pods=()),
+            ),
+            (
+                broadcast(concurrency=1, verify=verified()),
+                History(
+                    pods=(
+                        (PodState(at=2.5, listening=True, listed=True),),
+                        (PodState(at=2.5, listening=True, listed=True),),
+                    )
+                ),
+            ),
+        )
+    ),
+    "PollsWhoIsNotListed": Scenario(
+        entries=(
+            (
+                broadcast(concurrency=1, verify=verified()),
+                History(
+                    pods=(
+                        (
+                            PodState(at=-1.0, listening=True, listed=True),
+                            PodState(at=10.198, listening=True, listed=False),
+                        ),
+                        (PodState(at=-1.0, listening=True, listed=True, seconds=8.0),),
+                        (PodState(at=1.0, listening=True, listed=True, seconds=8.0),),
+                    )
+                ),
+            ),
+        )
+    ),
+    "ReplacesNoCanary": Scenario(
+        entries=(
+            (
+                broadcast(canary=1),
+                History(
+                    pods=(
+                        (
+                            PodState(at=0.0, listening=False, listed=True),
+                            PodState(at=0.05, listening=True, listed=False),
+                        ),
+                        (PodState(at=0.0, listening=True, listed=True),),
+                    )
+                ),
+            ),
+        )
+    ),
     "ServesWhoBeganFirst": Scenario(
         entries=(
             (
@@ -420,6 +591,40 @@ HISTORIES: dict[str, Scenario] = {
             (
                 broadcast(),
                 History(pods=(), caches=(Cache(ttl_seconds=0),)),
+            ),
+        )
+    ),
+    "TakesTheProofOfASuccessor": Scenario(
+        entries=(
+            (
+                broadcast(
+                    discovery="endpointslices",
+                    concurrency=1,
+                    deadline_seconds=5.0,
+                    verify=verified(),
+                ),
+                History(
+                    pods=(
+                        (
+                            PodState(
+                                at=-1.0, listening=True, listed=True, behaviour="503", seconds=0.5
+                            ),
+                        ),
+                        (
+                            PodState(at=1.0, listening=True, listed=True, behaviour="503"),
+                            PodState(at=2.788, listening=True, listed=True),
+                        ),
+                    ),
+                    dns_seconds=0.3,
+                ),
+            ),
+        )
+    ),
+    "TakesTheRequestForItsProof": Scenario(
+        entries=(
+            (
+                broadcast(verify=verified()),
+                History(pods=((PodState(at=0.0, listening=True, listed=True),),)),
             ),
         )
     ),

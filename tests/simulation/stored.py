@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.simulation.cluster import Scenario
-from worker.model import Broadcast
+from worker.model import Broadcast, Verify
 
 FILE = Path(__file__).with_name("found.py")
 ALIKE = {"name", "exchange", "url"}  # of all broadcasts here
@@ -22,7 +22,7 @@ HEAD = '''"""A history for each broken rule of broken.py. Written by `make simul
 
 from __future__ import annotations
 
-from tests.records import broadcast
+from tests.records import broadcast, verified
 from tests.simulation.cluster import Cache, Fault, History, PodState, Scenario
 
 HISTORIES: dict[str, Scenario] = {
@@ -41,8 +41,13 @@ def source(value: object) -> str:
     """The expression that makes this value, without what is a default."""
     if isinstance(value, Broadcast):
         fields = dict(_fields(value)) | dict(_fields(value.exchange))
-        others = (f"{name}={each!r}" for name, each in fields.items() if name not in ALIKE)
+        others = (f"{name}={source(each)}" for name, each in fields.items() if name not in ALIKE)
         return f"broadcast({', '.join(others)})"
+    if isinstance(value, Verify):
+        times = dict(_fields(value)).keys() - {"exchange"}
+        return (
+            f"verified({', '.join(f'{name}={getattr(value, name)!r}' for name in sorted(times))})"
+        )
     if fields := dict(_fields(value)):
         arguments = [f"{name}={source(each)}" for name, each in fields.items()]
         return f"{type(value).__name__}({', '.join(arguments)})"

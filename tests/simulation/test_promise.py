@@ -8,14 +8,15 @@ import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.records import broadcast
-from tests.simulation import clocks
+from tests.records import broadcast, verified
+from tests.simulation import clocks, proofs
 from tests.simulation.cluster import (
     Behaviour,
     Cache,
@@ -43,6 +44,7 @@ from worker.report.outcome import summary as run_summary
 from worker.rounds.ledger import LATE_ANSWER_SECONDS
 from worker.rounds.run import Rounds
 from worker.stop import Stop
+from worker.words import GivenUp
 
 TIMES = st.one_of(
     st.sampled_from([0.0, 0.005, 0.5, 1.0, 1.02, 1.5, 2.0, 5.0, 10.0, 31.0]),
@@ -167,8 +169,32 @@ def crowds(draw: st.DrawFn) -> Scenario:
     )
 
 
+@st.composite
+def converging(draw: st.DrawFn) -> Scenario:
+    """A crowd of which each broadcast verifies, has canaries, or gives up after some failures."""
+    crowd = draw(crowds())
+
+    def entry(broadcast: Broadcast, history: History) -> tuple[Broadcast, History]:
+        every, within = draw(st.sampled_from([(0.5, 3.0), (1.0, 10.0), (5.0, 2.0)]))
+        verify = verified(every_seconds=every, within_seconds=within)
+        lives = tuple(
+            tuple(
+                replace(state, shows=draw(st.sampled_from([True, True, False]))) for state in life
+            )
+            for life in history.pods
+        )
+        changed = broadcast._replace(
+            verify=draw(st.sampled_from([None, verify])),
+            canary=draw(st.sampled_from([0, 0, 1, 2, 20])),
+            max_failed=draw(st.sampled_from([None, None, 0, 1])),
+        )
+        return changed, replace(history, pods=lives)
+
+    return replace(crowd, entries=tuple(entry(*each) for each in crowd.entries))
+
+
 def any_scenarios() -> st.SearchStrategy[Scenario]:
-    return st.one_of(scenarios(most=3), crowds())
+    return st.one_of(scenarios(most=3), crowds(), converging())
 
 
 NOWHERE = os.open(os.devnull, os.O_WRONLY)
@@ -222,6 +248,7 @@ def check(world: SimulatedWorld, run: RunReport, lines: Lines) -> None:
         check_completeness(world, number, report, lines)
         check_log(number, report, lines)
         check_time(world, number, report, lines)
+        proofs.check(world, number, report, lines.of(number))
     check_clocks(world, lines)
     if not world.scenario.stands_still:
         check_order(world, lines)
@@ -327,7 +354,7 @@ def lost_at(world: SimulatedWorld, number: int, endpoint: Endpoint) -> float:
 def check_calls_at_once(world: SimulatedWorld) -> None:
     """The run has no more calls in flight than its largest broadcast may have."""
     most = max(entry.concurrency for entry in world.scenario.broadcasts)
-    assert most_at_once(world.made) <= most, "too many at once"
+    assert most_at_once([*world.made, *world.polled]) <= most, "too many at once"
 
 
 def most_at_once(calls: Sequence[SimulatedCall]) -> int:
@@ -340,7 +367,8 @@ def most_at_once(calls: Sequence[SimulatedCall]) -> int:
 def check_calls(world: SimulatedWorld, number: int) -> None:
     entry = world.scenario.broadcasts[number]
     made = [call for call in world.made if call.number == number]
-    assert most_at_once(made) <= entry.concurrency, "too many at once"
+    polled = [call for call in world.polled if call.number == number]
+    assert most_at_once([*made, *polled]) <= entry.concurrency, "too many at once"
     starts = [call.began_at for call in made]
     for earlier, later in itertools.pairwise(starts):
         assert later - earlier >= entry.stagger_seconds - 1e-9, "too close together"
@@ -371,9 +399,13 @@ def check_verdicts(
     for endpoint in report.endpoints:
         calls = [c.result for c in made if c.endpoint == endpoint.endpoint]
         assert endpoint.attempts == len(calls)
-        assert (endpoint.verdict == "acknowledged") == any(c.error_type is None for c in calls)
+        accepted = any(c.error_type is None for c in calls)
+        if not world.scenario.broadcasts[number].verify:
+            assert (endpoint.verdict == "acknowledged") == accepted
+        given_up = report.failure or report.reason in get_args(GivenUp)
+        spared = endpoint.verdict == "cancelled" and given_up
         if report.ending in {"confirmed", "settle"} and endpoint.verdict != "gone":
-            assert calls, "let off without having been tried"
+            assert calls or spared, "let off without having been tried"
         if endpoint.verdict == "gone" and world.services[number].exact:
             last = [a for _, a in answers_of(world, number, lines) if isinstance(a, Answer)][-1]
             there = {*last.endpoints, *last.not_ready}
@@ -423,11 +455,13 @@ def check_completeness(
             first = nobody[-1][1]
             assert service.produced_at(last) > service.produced_at(first), "one copy of nobody"
         made = [call for call in world.made if call.number == number]
+        polled = [call for call in world.polled if call.number == number]
         in_force = [[a for at, a in good if at <= c.began_at][-1] for c in made] or [good[0][1]]
         latest = max(map(service.produced_at, in_force))
         assert service.produced_at(last) > latest, "confirmed by an old copy"
         asked_at = next(q.asked_at for q in world.questions if q.answer is last)
-        assert asked_at >= max((call.ended_at for call in made), default=0.0), "asked too early"
+        ends = [call.ended_at for call in [*made, *polled]]
+        assert asked_at >= max(ends, default=0.0), "asked too early"
     steady = [
         service.endpoint(f"10.0.0.{number}", 0.0)
         for number, states in enumerate(service.history.pods, 1)
@@ -457,7 +491,10 @@ def check_log(number: int, report: BroadcastReport, lines: Lines) -> None:
         assert finished[verdict] == verdicts[verdict]
         if verdict != "acknowledged":
             assert events[f"endpoint.{verdict}"] == verdicts[verdict], "a miss without its line"
-    assert events["call.succeeded"] == verdicts["acknowledged"]
+    if report.polls is None:
+        assert events["call.succeeded"] == verdicts["acknowledged"]
+    else:
+        assert events["call.succeeded"] >= events["verify.succeeded"] >= verdicts["acknowledged"]
     assert events["call.succeeded"] + events["call.failed"] == report.calls
     assert ("reason" in finished) == (report.outcome != "complete")
 
@@ -488,6 +525,13 @@ def test_the_promise_holds_in_a_crowd(scenario: Scenario) -> None:
 @settings(SETTINGS, max_examples=1000)
 @given(scenarios(most=4))
 def test_the_promise_holds_for_broadcasts_that_overlap(scenario: Scenario) -> None:
+    check(*run(scenario))
+
+
+@pytest.mark.usefixtures("unmeasured")
+@settings(SETTINGS, max_examples=1000)
+@given(converging())
+def test_the_promise_holds_where_pods_converge(scenario: Scenario) -> None:
     check(*run(scenario))
 
 

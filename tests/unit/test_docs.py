@@ -25,7 +25,7 @@ from worker.config.keys import KEYS
 from worker.config.schema import json_schema
 from worker.config.yaml import parse, plain
 from worker.log.events import BY_NAME
-from worker.model import Answer, Config, Endpoint, ResolutionFailure, Target
+from worker.model import Answer, Config, Endpoint, ResolutionFailure, Target, Verify
 from worker.options import OPTIONS
 from worker.terminal.document import invalid
 
@@ -43,7 +43,7 @@ def test_every_yaml_block_can_be_loaded_and_the_schema_accepts_it(
 ) -> None:
     block = shown.text
     file = tmp_path / "block.yaml"
-    environment = {"ACTUATOR_PASSWORD": "x", "PURGE_TOKEN": "x"}
+    environment = {"ACTUATOR_PASSWORD": "x", "PURGE_TOKEN": "x", "CONFIG_HASH": "x"}
     for path in ("/var/run/secrets/tokens/purge", "/etc/ca/ca.crt", "/var/run/secrets/api/key"):
         block = block.replace(path, str(tmp_path / Path(path).name))
     (tmp_path / "purge").write_text("token\n")
@@ -75,6 +75,7 @@ def test_the_schema_accepts_every_example(file: Path) -> None:
 def test_the_page_of_check_and_plan_names_every_key_of_their_documents() -> None:
     page = (ROOT / "docs" / "check-and-plan.md").read_text()
     entry = broadcast("https://web:8443/")
+    entry = entry._replace(verify=Verify(entry.exchange))
     loaded = Config((), (entry,))
     failure = ResolutionFailure("web", "dns_refused", "refused")
     endpoint = Endpoint("10.0.0.1", 8443)

@@ -7,6 +7,7 @@ again is decided in `rounds.ledger`.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import ssl
 import time
@@ -45,8 +46,11 @@ class Caller:
         elif exchange.log_response != "none":
             self._kept_bytes = KEPT_FIELD_BYTES
 
-    async def call(self, endpoint: Endpoint, span_id: str) -> CallResult:
-        """Makes one call, within the exchange's `timeout_seconds`. `span_id`: 16 hex digits."""
+    async def call(self, endpoint: Endpoint, span_id: str, ends_at: float = math.inf) -> CallResult:
+        """Makes one call, within the exchange's `timeout_seconds`, and not beyond `ends_at`.
+
+        `span_id`: 16 hex digits. `ends_at`: of the monotonic clock.
+        """
         started_at = time.monotonic()
         connection = None
         connected_at = None
@@ -55,7 +59,9 @@ class Caller:
         try:
             context = self._context()
             started_at = time.monotonic()  # making a context takes its time, which is not the pod's
-            connection = Connection(endpoint, started_at + self._exchange.timeout_seconds)
+            ends_at = min(ends_at, started_at + self._exchange.timeout_seconds)
+            port = self._exchange.port or endpoint.port
+            connection = Connection(endpoint._replace(port=port), ends_at)
             await connection.connect(self._exchange.connect_timeout_seconds)
             connected_at = time.monotonic()
             await self._talk(connection, context, span_id, response)

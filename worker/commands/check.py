@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from worker.commands.loading import load
 from worker.config.values import write_duration
 from worker.log.masking import Masker
-from worker.model import Broadcast, Config, Exchange, Expect
+from worker.model import Broadcast, Config, Exchange, Expect, Verify
 from worker.options import Options
 from worker.stop import Stop
 from worker.terminal.document import Document, masked, to_json, to_text
@@ -50,7 +50,7 @@ def document(loaded: Config, run_deadline_seconds: float | None = None) -> Docum
 def _understood(entry: Broadcast) -> Document:
     """Every key as it was understood. Of a secret it says only that there is one."""
     exchange = entry.exchange
-    auth, expect = exchange.auth, exchange.expect
+    auth = exchange.auth
     return {
         "name": entry.name,
         "method": exchange.method,
@@ -64,12 +64,10 @@ def _understood(entry: Broadcast) -> Document:
         "body_bytes": exchange.body_bytes,
         "auth": ("bearer" if auth.bearer else "basic") if auth else None,
         "tls": tls(exchange),
-        "expect": {
-            "status": _ranges(expect),
-            "body_contains": (expect.body_contains or b"").decode() or None,
-            "body_lacks": (expect.body_lacks or b"").decode() or None,
-            "json": {each.pointer: json.loads(each.text) for each in expect.json} or None,
-        },
+        "expect": _expect(exchange.expect),
+        "verify": _verify(entry.verify) if entry.verify else None,
+        "canary": entry.canary,
+        "max_failed": entry.max_failed,
         "concurrency": entry.concurrency,
         "stagger_seconds": entry.stagger_seconds,
         "connect_timeout_seconds": exchange.connect_timeout_seconds,
@@ -85,6 +83,28 @@ def _understood(entry: Broadcast) -> Document:
         "log_response": exchange.log_response,
         "tags": list(entry.tags),
         "longest_seconds": entry.deadline_seconds,  # calls in flight are cut then
+    }
+
+
+def _expect(expect: Expect) -> Document:
+    return {
+        "status": _ranges(expect),
+        "body_contains": (expect.body_contains or b"").decode() or None,
+        "body_lacks": (expect.body_lacks or b"").decode() or None,
+        "json": {each.pointer: json.loads(each.text) for each in expect.json} or None,
+    }
+
+
+def _verify(verify: Verify) -> Document:
+    return {
+        "method": verify.exchange.method,
+        "url": verify.exchange.url.text,
+        "tls": tls(verify.exchange),
+        "expect": _expect(verify.exchange.expect),
+        "connect_timeout_seconds": verify.exchange.connect_timeout_seconds,
+        "timeout_seconds": verify.exchange.timeout_seconds,
+        "every_seconds": verify.every_seconds,
+        "within_seconds": verify.within_seconds,
     }
 
 

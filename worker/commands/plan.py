@@ -23,6 +23,7 @@ from worker.model import (
     Endpoint,
     EndpointReport,
     ResolutionFailure,
+    Verify,
 )
 from worker.options import Options
 from worker.report.hints import hint
@@ -101,8 +102,15 @@ def document(entry: Broadcast, answer: Answer | ResolutionFailure) -> Document:
         "request": head.split("\r\n"),
         "body": MASK if entry.exchange.body_is_secret else _body(entry),
         "body_bytes": entry.exchange.body_bytes,
+        **({"verify_request": _verify_request(entry.verify)} if entry.verify else {}),
         "differs_per_call": ["traceparent"] if traced else [],
     }
+
+
+def _verify_request(verify: Verify) -> list[str]:
+    """The head of a poll of `verify`, which has no body."""
+    head = prepare(verify.exchange, TRACE_ID).head(SPAN_ID).decode()
+    return head.removesuffix("\r\n\r\n").split("\r\n")
 
 
 def _body(entry: Broadcast) -> str:

@@ -120,6 +120,7 @@ class Run:
     def _world(self, loaded: Config) -> LiveWorld:
         context = lru_cache(MAX_TLS_CONTEXTS)(tls_context)
         exchanges = [broadcast.exchange for broadcast in loaded.broadcasts]
+        exchanges += [each.verify.exchange for each in loaded.broadcasts if each.verify]
         callers = {
             each: Caller(each, self._run_id, lambda tls: context(tls._replace(server_name=None)))
             for each in exchanges

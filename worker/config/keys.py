@@ -33,6 +33,7 @@ from worker.config.values import (
     Text,
     write_duration,
 )
+from worker.config.verify import VERIFY
 from worker.model import Broadcast, Exchange
 from worker.words import DISCOVERIES
 
@@ -184,6 +185,26 @@ KEYS = (
         "Which response counts as an acknowledgement: its status, and what its body says. It is "
         "checked before anything else, so a 3xx or 404 that is listed here is a success.",
         "{status: [2xx, 404], body_contains: cleared}",
+    ),
+    Key(
+        "verify",
+        VERIFY,
+        "A second request to each endpoint that took the first one, repeated until it is met. Only "
+        "then is the endpoint acknowledged. The first request is not repeated meanwhile.",
+        "{path: /-/config, expect: {json: {/hash: {env: CONFIG_HASH}}}, within: 60s}",
+    ),
+    Key(
+        "canary",
+        Integer(0, 1000),
+        "How many endpoints are called, and verified, before any other. If one of them fails for "
+        "good, nobody else is called.",
+        "1",
+    ),
+    Key(
+        "max_failed",
+        Integer(0, 1_000_000),
+        "How many endpoints may fail for good. With more, nobody is called who was not called yet.",
+        "0",
     ),
     Key(
         "concurrency",

@@ -13,6 +13,7 @@ from worker.config.errors import Errors, Place
 from worker.config.keys import BODIES, BY_NAME, KEYS, REQUIRED
 from worker.config.url import KEYS_OF_PARTS, from_parts, has_port, names_service
 from worker.config.values import Kind, Scope, describe, hint_for_key, nearest, read_keys, shown
+from worker.config.verify import to_verify
 from worker.config.yaml import Member, Node, join, read
 from worker.model import Broadcast, Config, Exchange
 
@@ -160,6 +161,8 @@ def _read_broadcast(node: Node, defaults: Values, scope: Scope) -> Broadcast:
     for name, value in values.items():
         arguments |= value if isinstance(value, dict) else {BY_NAME[name].field: value}
     exchange = Exchange(**{n: arguments.pop(n) for n in Exchange._fields if n in arguments})
+    if "verify" in arguments:
+        arguments["verify"] = to_verify(exchange, arguments["verify"])
     return Broadcast(exchange=exchange, **arguments)
 
 

@@ -85,6 +85,13 @@ def _split(parts: re.Match[str], node: Node) -> Url:
     )
 
 
+def with_target(url: Url, target: str) -> Url:
+    """The URL with another path and query."""
+    scheme, _, rest = url.text.partition("://")
+    host = re.split("[/?]", rest, maxsplit=1)[0]
+    return url._replace(text=f"{scheme}://{host}{target}", target=target)
+
+
 def has_port(url: Url) -> bool:
     """True if the URL itself names a port."""
     parts = PARTS.fullmatch(url.text)

@@ -6,13 +6,11 @@ from it (`make generated`), and the tests hold every line against it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
-
 from worker import __version__
 from worker.log import fields, sentences
-from worker.log.fields import Field, Value
-from worker.log.sentences import Event
+from worker.log.event_type import EventType
+from worker.log.events_of_verify import EVENTS_OF_VERIFY
+from worker.log.fields import Field
 from worker.words import (
     DISCOVERIES,
     OUTCOMES,
@@ -22,31 +20,6 @@ from worker.words import (
     WAITS,
     meanings,
 )
-
-
-class EventType(NamedTuple):
-    """One kind of event.
-
-    `description` says when it is written. `message` makes the sentence for a person from the
-    event's fields. `example` is what an example line has in place of the fields' own examples;
-    None leaves the field out.
-    """
-
-    name: str
-    levels: tuple[str, ...]
-    description: str
-    fields: tuple[Field, ...]
-    message: Callable[[Event], str]
-    example: Mapping[str, Value | None] = {}
-    of_one_broadcast: bool = True
-
-    @property
-    def line_fields(self) -> tuple[Field, ...]:
-        """All fields of its lines, in the order in which they are documented."""
-        if self.of_one_broadcast:
-            return (*fields.COMMON, fields.BROADCAST._replace(when=""), *self.fields)
-        return (*fields.COMMON, *self.fields)
-
 
 # --- the table ----------------------------------------------------------------------------------
 
@@ -82,6 +55,16 @@ EVENTS: tuple[EventType, ...] = (
             Field("method", "string", "`method`", "POST"),
             Field("concurrency", "integer", "`concurrency`: calls in flight at once", 16, "calls"),
             Field("discovery", "string", "`discovery`", "endpointslices", values=DISCOVERIES),
+            Field("min_pods", "integer", "`min_pods`", 1, "endpoints"),
+            Field(
+                "verify",
+                "string",
+                "the URL of `verify`",
+                "http://web-server-headless:8080/-/config",
+                when="`verify` is set",
+            ),
+            Field("canary", "integer", "`canary`", 1, "endpoints", "`canary` is above 0"),
+            Field("max_failed", "integer", "`max_failed`", 2, "endpoints", "`max_failed` is set"),
             fields.DEADLINE,
         ),
         lambda e: (
@@ -186,6 +169,7 @@ EVENTS: tuple[EventType, ...] = (
         sentences.call_failed,
         {"level": "warning"},
     ),
+    *EVENTS_OF_VERIFY,
     EventType(
         "endpoint.gone",
         ("warning",),
@@ -257,6 +241,15 @@ EVENTS: tuple[EventType, ...] = (
                 "rounds", "integer", "how many questions had an answer, or failed", 6, "questions"
             ),
             Field("calls", "integer", "how many calls were made", 7, "calls"),
+            Field("polls", "integer", "how many polls of `verify`", 9, "calls", "`verify` is set"),
+            Field(
+                "verified_seconds",
+                "number",
+                "the longest time from a call that succeeded to the poll that held",
+                4.127012,
+                "seconds",
+                "`verify` is set, and an endpoint acknowledged",
+            ),
             Field(
                 "responses",
                 "integer",

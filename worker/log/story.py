@@ -24,6 +24,8 @@ class Progress:
     doing: str = "asking for endpoints"
     until: float = 0.0  # the time at which that ends, if it is known
     stopping: bool = False
+    verifies: bool = False  # then also:
+    asked: int = 0  # endpoints that took the request
     missed: dict[str, list[str]] = field(default_factory=dict)  # cause -> endpoints
     resolution: Event = field(default_factory=dict)  # the last resolution.failed
     statuses: dict[str, int | None] = field(default_factory=dict)  # endpoint -> its last failure's
@@ -44,10 +46,8 @@ class Progress:
                 self._turn_to("asking again")
             case "resolution.waiting":
                 self._turn_to(f"waiting {WAITING[event['reason']]}", now + event["wait_seconds"])
-            case "call.succeeded":
-                self.acknowledged += 1
-            case "call.failed":
-                self._observe_failed_call(event, now)
+            case "call.succeeded" | "call.failed" | "verify.succeeded" | "verify.failed":
+                self._observe_call(event, now)
             case "endpoint.gone" | "endpoint.failed" | "endpoint.cancelled":
                 self.missed.setdefault(self._cause(event), []).append(endpoint(event))
             case "shutdown.requested":
@@ -65,6 +65,18 @@ class Progress:
     def _turn_to(self, doing: str, until: float = 0.0) -> None:
         if not self.stopping:
             self.doing, self.until = doing, until
+
+    def _observe_call(self, event: Event, now: float) -> None:
+        what = event["event"]
+        if what == "call.failed":
+            self._observe_failed_call(event, now)
+        elif what == "verify.failed":
+            self.failed += 1
+        elif what == "verify.succeeded" or not self.verifies:
+            self.acknowledged += 1
+        elif what == "call.succeeded":
+            self.asked += 1
+            self._turn_to("verifying")
 
     def _observe_failed_call(self, event: Event, now: float) -> None:
         self.statuses[event["endpoint"]] = event.get("status_code")
@@ -96,7 +108,9 @@ class Story:
         """Takes in the next event. `now`: seconds of a monotonic clock."""
         if event["event"] == "broadcast.started":
             name = event["broadcast"]
-            self.broadcasts[name] = Progress(name, now + event["deadline_seconds"])
+            progress = Progress(name, now + event["deadline_seconds"])
+            progress.verifies = bool(event.get("verify"))
+            self.broadcasts[name] = progress
             return
         for progress in self.running:
             # An event that names no broadcast is about all of them.

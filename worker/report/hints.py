@@ -179,6 +179,10 @@ HINTS: dict[tuple[str, Condition], str] = {
         "the pods answer {last.status_code} without the text of expect.body_contains: "
         "set log_response: true to see what they say"
     ),
+    ("not_verified", lambda f: f.broadcast.verify): (
+        "the pods took the request, but did not show its effect within {within:g} s{slowest}: "
+        "verify.failed says what each of them answered; raise verify.within if they need longer"
+    ),
     ("no_port", always): (
         "the pods' EndpointSlices have no TCP port {broadcast.port_name}: set port_name to the "
         "name of one that they have, or write the container's port in url; "
@@ -306,6 +310,14 @@ HINTS: dict[tuple[str, Condition], str] = {
     ("api_error", always): (
         "is --api-server the address of a Kubernetes API (1.21 or newer), or of a proxy for one "
         "such as kubectl proxy?"
+    ),
+    ("canary_failed", always): (
+        "a canary failed, so nobody else was called: its lines call.failed and verify.failed say "
+        "why"
+    ),
+    ("max_failed", always): (
+        "more than {broadcast.max_failed} failed, so nobody new was called: look at the first of "
+        "failed_endpoints"
     ),
     ("min_pods", always): (
         "{acknowledged} pods acknowledged, and min_pods is {broadcast.min_pods}: "

@@ -13,17 +13,32 @@ from typing import Literal, NamedTuple
 
 from worker.model import Answer, Broadcast, CallResult, Endpoint, ResolutionFailure, Target
 from worker.rounds import rules
-from worker.words import Ending
+from worker.words import RESOLUTION_ERRORS, Ending, GivenUp
 
 MAX_TEXTS = 200  # of pods, 4 KiB each, that differ: only a hint needs one of them
-Phase = Literal["owed", "queued", "called", "acknowledged", "failed"]
+Phase = Literal["owed", "queued", "called", "proving", "polled", "proved", "acknowledged", "failed"]
+
+
+class Proof(NamedTuple):
+    """The verification of an endpoint, which took the request at `accepted_at`.
+
+    `ends_at`: the time by which it has to be proved. `missing`: what its last poll lacked.
+    """
+
+    accepted_at: float
+    ends_at: float
+    polls: int = 0
+    missing: str | None = None
+    seconds: float | None = None  # from `accepted_at` to the poll that held
 
 
 class Entry(NamedTuple):
     """The state of one endpoint.
 
     `phase`: it is owed a call, waits in the queue for a place, has a call in flight, acknowledged,
-    or failed for good. `due_at` is the earliest time of its next call.
+    or failed for good. `due_at` is the earliest time of its next call. With `verify`, between the
+    call and the acknowledgement: it is owed a poll, has one in flight, or (proved) one has held,
+    and an answer has to show that it was this pod's.
     """
 
     listed_in: Answer  # the last one
@@ -37,10 +52,11 @@ class Entry(NamedTuple):
     gone: bool = False  # its pod is no more, by the last answer
     last: CallResult | None = None
     said: int | None = None  # a hash of its last response, where all are logged
+    proof: Proof | None = None  # once it took the request, where there is a `verify`
 
     @property
     def may_be_called(self) -> bool:
-        """True unless it has acknowledged, failed for good, or is no more."""
+        """True unless it took the request, failed for good, or is no more."""
         return self.phase in {"owed", "queued", "called"} and not self.gone
 
 
@@ -71,10 +87,12 @@ class Books:
     failure: ResolutionFailure | None = None  # of the last question
     capped: Answer | None = None  # the last that may list fewer endpoints than there are
     calls: int = 0
-    in_flight: int = 0
+    polls: int = 0
+    in_flight: int = 0  # calls and polls
     last_call_ended_at: float = -math.inf
     questions: int = 0  # that are over
     stopped: bool = False
+    given_up: GivenUp | None = None  # nobody new is called
     ending: Ending | None = None
     texts: dict[str, str] = field(default_factory=dict)  # that pods said, one copy of each
 
@@ -86,11 +104,11 @@ class Books:
         return before._replace(
             attempts=before.attempts + 1,
             reached=before.reached or rules.was_connected(result),
-            last=self._kept(result) if result.error_type else None,
+            last=self.kept(result) if result.error_type else None,
             said=said,
         )
 
-    def _kept(self, failed: CallResult) -> CallResult:
+    def kept(self, failed: CallResult) -> CallResult:
         """The failed call as it is kept until the report: its kind, and the texts for a hint.
 
         They are bounded in sum: pods may say the same by the thousands, and hostile ones do not.
@@ -112,12 +130,30 @@ class Books:
         """The endpoint's pod, where the witness knows it."""
         return self.entries[endpoint].listed_in.targets.get(endpoint)
 
+    @property
+    def is_hopeless(self) -> bool:
+        """True if no later answer can help.
+
+        A right that is missing after there was an answer may be back in a moment: an API server
+        that starts does not know the Roles yet.
+        """
+        if not self.failure:
+            return False
+        fault = RESOLUTION_ERRORS[self.failure.error_type]
+        return not fault.retried and (not self.answer or fault.shows == "somebody")
+
     def is_listed(self, entry: Entry) -> bool:
         return entry.listed_in is self.answer
 
     def is_owed(self, entry: Entry) -> bool:
         """True if it is to be called. Before its first call, it need not be listed any more."""
-        return entry.may_be_called and (self.is_listed(entry) or not entry.attempts)
+        if not entry.attempts:
+            return entry.may_be_called and not self.given_up
+        return entry.may_be_called and self.is_listed(entry)
+
+    def is_unproved(self, entry: Entry) -> bool:
+        """True if it took the request, and it is not known yet what comes of it."""
+        return entry.phase in {"proving", "polled", "proved"} and not entry.gone
 
     def owed(self) -> Iterator[Entry]:
         return filter(self.is_owed, self.entries.values())
@@ -151,4 +187,6 @@ class Books:
 
     def confirmed(self) -> bool:
         """True if an answer shows that nobody was missed."""
-        return self.failure is None and self.is_after_calls() and not any(self.owed())
+        if self.failure or self.given_up or not self.is_after_calls():
+            return False
+        return not any(self.is_owed(e) or self.is_unproved(e) for e in self.entries.values())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from itertools import islice
 
 from worker.model import (
@@ -20,7 +21,10 @@ from worker.model import (
     ResolutionFailure,
 )
 from worker.rounds import rules, verdict
-from worker.rounds.books import Books, newcomer
+from worker.rounds.admission import Admission
+from worker.rounds.books import Books, Entry, newcomer
+from worker.rounds.proofs import Proofs
+from worker.rounds.questions import Questions
 from worker.rounds.steps import (
     Ask,
     Booked,
@@ -28,11 +32,12 @@ from worker.rounds.steps import (
     Change,
     Cut,
     CutReason,
+    Expire,
     Finish,
     Step,
     Wait,
 )
-from worker.words import RESOLUTION_ERRORS, Ending, WaitReason
+from worker.words import Ending, WaitReason
 
 # A question ends by itself at the deadline. Its result may come this much later.
 LATE_ANSWER_SECONDS = 0.5
@@ -54,6 +59,8 @@ class Ledger:
         self.books = Books(broadcast, started_at, deadline_at)
         self.deadline_seconds = max(deadline_at - started_at, 0.0)
         self._broadcast = broadcast
+        self._proofs = Proofs(self.books, broadcast.verify) if broadcast.verify else None
+        self._admission = Admission(self.books)
         # Calls:
         self._queue: deque[Endpoint] = deque()  # the one that waited longest for a place is first
         self._next_start_at = started_at  # by `stagger`
@@ -61,17 +68,8 @@ class Ledger:
         self._cut_at = deadline_at
         self._cut_reason: CutReason = "deadline"
         self._cut = False
-        # Questions:
-        self._asking = False
-        self._asked_at = -math.inf
-        self._over_at = -math.inf  # end of the last question
-        self._failures = 0  # questions in a row that had no answer
-        self._quiet = -1  # questions in a row that nobody was due for, without the first
-        self._quiet_at = started_at  # the time to ask if nobody is due by then
-        self._due_at = math.inf  # an endpoint is due then, and needs a newer answer
-        self._is_copy = False  # the last answer is known to come from a cache
+        self._questions = Questions(self.books)
         self._first_empty: Answer | None = None  # the first in a row that lists nobody any more
-        self._patience_began_at = started_at  # `settle` counts from here
 
     # --- what the schedule asks ---------------------------------------------------------------
 
@@ -88,24 +86,23 @@ class Ledger:
 
     def waits_for_room(self, now: float) -> bool:
         """True if a call may start, as far as the run as a whole has room for it."""
-        free = self.books.in_flight < self._broadcast.concurrency
-        return free and now >= self._next_start_at and self._may_call(now)
+        if self.books.in_flight >= self._broadcast.concurrency:
+            return False
+        return (now >= self._next_start_at and self._may_call(now)) or self._is_poll_due(now)
+
+    def _is_poll_due(self, now: float) -> bool:
+        return self._may_poll(now) and bool(self._proofs and self._proofs.next_due(now))
+
+    def _may_poll(self, now: float) -> bool:
+        """True if an endpoint is not proved yet, and polls may still begin."""
+        is_open = self._proofs is not None and self._proofs.is_open
+        return is_open and not self.books.stopped and now < self.books.deadline_at
 
     def _may_call(self, now: float) -> bool:
         """True if an endpoint is in the queue, and calls may still begin."""
-        given_up = self.books.stopped or self._is_never_resolved() or now >= self.books.deadline_at
+        books = self.books
+        given_up = books.stopped or books.is_hopeless or now >= books.deadline_at
         return bool(self._queue) and not given_up
-
-    def _is_never_resolved(self) -> bool:
-        """True if no later answer can help.
-
-        A right that is missing after there was an answer may be back in a moment: an API server
-        that starts does not know the Roles yet.
-        """
-        if not self.books.failure:
-            return False
-        fault = RESOLUTION_ERRORS[self.books.failure.error_type]
-        return not fault.retried and (not self.books.answer or fault.shows == "somebody")
 
     # --- what to do ---------------------------------------------------------------------------
 
@@ -114,77 +111,58 @@ class Ledger:
         books = self.books
         if books.in_flight and now >= self._cut_at and not self._cut:
             return Cut(self._cut_reason)
+        if self._proofs and self._may_poll(now) and (late := self._proofs.look(now)):
+            return Expire(late)
         if count := self._count_to_start(now, room):
             return Call(self._broadcast.exchange, tuple(islice(self._queue, count)))
-        busy = bool(books.in_flight) or self._may_call(now)
+        if poll := self._find_poll(now, room):
+            return poll
+        busy = bool(books.in_flight) or self._may_call(now) or self._may_poll(now)
         if not busy and (ending := self._find_ending(now)):
             books.ending = ending
+            if ending == "settle":
+                self._admission.end()
             return Finish(ending)
-        ask_at = self._find_ask_at(busy, now)
+        ask_at = self._questions.next_at(busy, now)
         if ask_at <= now:
             return Ask(books.deadline_at)
         return self._wait(ask_at, busy, now)
 
+    def _find_poll(self, now: float, room: int) -> Call | None:
+        """The next poll of `verify`, if one is due and there is a place for it."""
+        if not self._proofs or room < 1 or self.books.in_flight >= self._broadcast.concurrency:
+            return None
+        return self._proofs.poll(now) if self._may_poll(now) else None
+
     def _count_to_start(self, now: float, room: int) -> int:
-        if not self.waits_for_room(now):
+        if now < self._next_start_at or not self._may_call(now):
             return 0
         free = self._broadcast.concurrency - self.books.in_flight
-        return min(free, room, 1 if self._broadcast.stagger_seconds else len(self._queue))
+        most = 1 if self._broadcast.stagger_seconds else len(self._queue)
+        return max(min(free, room, most), 0)
 
     def _find_ending(self, now: float) -> Ending | None:
         """The reason why it is over, or None. For when no call is in flight and none begins."""
         books = self.books
         waits = books.too_few() or any(map(books.may_come_back, books.entries.values()))
-        if self._is_never_resolved():
+        if books.is_hopeless:
             return "never_resolved"
         if books.confirmed() and not waits:
             return "confirmed"
+        if books.given_up and not any(books.owed()):
+            return "given_up"
         if books.stopped:
             return "stopped"
         if now >= self._ends_at:
             return "deadline"
-        if not self._asking and self._find_ask_at(False, now) == math.inf:
+        if not self._questions.asking and self._questions.next_at(False, now) == math.inf:
             return "settle"
         return None
 
     @property
     def _ends_at(self) -> float:
         """The time at which the deadline ends the broadcast, if no call is in flight."""
-        return self.books.deadline_at + (LATE_ANSWER_SECONDS if self._asking else 0.0)
-
-    def _find_ask_at(self, busy: bool, now: float) -> float:
-        """The time to ask who is there; infinity if no answer is of use any more.
-
-        While calls are in flight or about to begin (`busy`), `settle` is no limit. Otherwise it
-        is, and the last question is asked when it is over.
-        """
-        if self._asking or self.books.stopped or self._is_never_resolved():
-            return math.inf
-        if now >= self.books.deadline_at:
-            return math.inf
-        due_at = self._due_at + rules.sharing_seconds(self._broadcast)
-        if failure := self.books.failure:
-            due_at = max(due_at, self._over_at + self._pause_after(failure))
-        else:
-            due_at = max(due_at, self._asked_at + self._gap())
-        at = min(self._quiet_at, due_at)
-        if busy or not self.books.questions:
-            return at
-        patience_ends_at = self._patience_began_at + self._broadcast.settle_seconds
-        if self._due_at < math.inf:
-            return min(at, max(patience_ends_at, due_at))
-        if max(self._over_at, self._patience_began_at) < patience_ends_at:
-            return min(at, patience_ends_at)
-        return math.inf
-
-    def _gap(self) -> float:
-        """The least time between two questions, so that endpoints that are due share one."""
-        took = self._over_at - self._asked_at
-        return rules.gap_seconds(self._broadcast, took) if self.books.questions else 0.0
-
-    def _pause_after(self, failure: ResolutionFailure) -> float:
-        """The wait before the next question, after one that had no answer."""
-        return max(rules.pause_seconds(self._failures), failure.retry_after_seconds)
+        return self.books.deadline_at + (LATE_ANSWER_SECONDS if self._questions.asking else 0.0)
 
     def _wait(self, ask_at: float, busy: bool, now: float) -> Wait:
         """The wait until something has to be done, and its reason."""
@@ -195,8 +173,12 @@ class Ledger:
             until = min(until, self._cut_at)
         if self._may_call(now) and books.in_flight < self._broadcast.concurrency:
             until = min(until, self._next_start_at if now < self._next_start_at else math.inf)
-        if self._asking:
+        if self._proofs and self._may_poll(now):
+            until = min(until, self._proofs.looks_at)
+        if self._questions.asking:
             return Wait(until, "question")
+        if busy and not books.in_flight and not self._may_call(now):
+            return Wait(until, "proofs")
         return Wait(until, "calls" if busy else self._wait_reason())
 
     def _wait_reason(self) -> WaitReason:
@@ -215,14 +197,7 @@ class Ledger:
 
     def record_question(self, now: float) -> None:
         """Books that an `Ask` is under way. It serves all endpoints that are due by now."""
-        self._asking, self._asked_at = True, now
-        self._quiet += now < self._due_at
-        self._due_at = self._find_due_at()
-
-    def _find_due_at(self) -> float:
-        """The first time at which an endpoint is due that the last question was too early for."""
-        due = (e.due_at for e in self.books.owed() if e.phase == "owed")
-        return min((at for at in due if at > self._asked_at), default=math.inf)
+        self._questions.begin(now)
 
     def record_answer(self, answer: Answer, now: float) -> Change:
         """Books who is listed now, and who joins the queue or leaves it.
@@ -238,13 +213,14 @@ class Ledger:
                 return Change(0, 0, 0, None, nobody=True, doubted=True)
         else:
             self._first_empty = None
-        self._end_question(now)
-        self._failures, books.failure = 0, None
+        self._questions.end(now)
+        books.failure = None
         previous, books.answer = books.answer, answer
-        books.answer_asked_at = self._asked_at
-        newcomers = self._list(answer)
+        books.answer_asked_at = self._questions.asked_at
+        newcomers = self._list(answer, now)
         left = self._miss(answer, previous, now)
-        self._due_at = self._find_due_at()
+        self._choose_canaries(answer)
+        self._admit(books.entries if self._admission.opens() else answer.endpoints)
         if self._first is None:
             self._first = {endpoint for endpoint in answer.endpoints if endpoint.port}
         if answer.capped:
@@ -254,28 +230,42 @@ class Ledger:
         newer = answer.is_newer_than(books.in_force) if books.in_force else None
         if not self._queue:
             books.in_force = books.in_force or answer.without_endpoints()
-        self._is_copy = previous is not None and answer.is_copy_beside(previous)
-        if self._queue:
-            self._quiet = 0
-        self._quiet_at = self._find_quiet_at(answer)
+        self._questions.answered(answer, previous, bool(self._queue), self._is_busy())
         nobody = not answer.endpoints and books.too_few()
         return Change(len(answer.endpoints), newcomers, left, newer, nobody)
 
-    def _list(self, answer: Answer) -> int:
-        """Books who is listed; those that are due join the queue. Returns how many are new."""
+    def _list(self, answer: Answer, now: float) -> int:
+        """Books who is listed. Returns how many are new."""
         entries, number, newcomers = self.books.entries, self.books.questions, 0
         for endpoint in answer.endpoints:
             entry = entries.get(endpoint)
             newcomers += entry is None
             entry = entry or newcomer(endpoint, answer, number)
-            phase = entry.phase
-            if phase == "owed" and entry.due_at <= self._asked_at:
-                phase = "queued"
-                self._queue.append(endpoint)
+            if self._proofs:
+                entry = self._proofs.listed(entry, endpoint, self._questions.asked_at, now)
             entries[endpoint] = entry._replace(
-                listed_in=answer, listed_by=number, missing_from=None, phase=phase, gone=False
+                listed_in=answer, listed_by=number, missing_from=None, gone=False
             )
         return newcomers
+
+    def _choose_canaries(self, answer: Answer) -> None:
+        """Lets canaries that are lost leave the queue: others take their part."""
+        if self._admission.is_open:
+            return
+        self._admission.choose(answer)
+        for endpoint in [e for e in self._queue if not self._admission.admits(e)]:
+            self._queue.remove(endpoint)
+            self.books.entries[endpoint] = self.books.entries[endpoint]._replace(phase="owed")
+
+    def _admit(self, endpoints: Iterable[Endpoint]) -> None:
+        """Lets those who are due join the queue, in this order."""
+        books = self.books
+        for endpoint in endpoints:
+            entry = books.entries[endpoint]
+            due = entry.phase == "owed" and entry.due_at <= books.answer_asked_at
+            if due and books.is_owed(entry) and self._admission.admits(endpoint):
+                books.entries[endpoint] = entry._replace(phase="queued")
+                self._queue.append(endpoint)
 
     def _miss(self, answer: Answer, previous: Answer | None, now: float) -> int:
         """Books who is no longer listed, and whose pod is no more. Returns how many left just now.
@@ -290,51 +280,40 @@ class Ledger:
             gone = answer.shows_gone(endpoint)
             leaves = before.listed_in is previous
             left += leaves
+            if self._proofs and answer.exact and not gone:
+                before = self._proofs.exists(before, self._questions.asked_at)
+                books.entries[endpoint] = before
             if not leaves and gone == before.gone:
                 continue
             entry = before._replace(missing_from=before.missing_from or answer, gone=gone)
             if entry.phase == "queued" and (entry.attempts or gone):
                 entry = entry._replace(phase="owed")
+            if self._proofs and gone and not before.gone:
+                self._proofs.gone(before)
             books.entries[endpoint] = entry
             if gone and self._first and entry.phase != "called":
                 self._first.discard(endpoint)
             if books.may_come_back(entry):
-                self._patience_began_at = max(self._patience_began_at, now)
+                self._questions.be_patient(now)
         if any(books.entries[endpoint].phase != "queued" for endpoint in self._queue):
             self._queue = deque(e for e in self._queue if books.entries[e].phase == "queued")
         return left
 
     def record_failure(self, failure: ResolutionFailure, now: float) -> None:
         """Books that a question had no answer, and why."""
-        self._end_question(now)
-        self._failures += 1
-        self._quiet = 0
+        self._questions.end(now)
+        self._questions.failed(failure, now)
         self.books.failure = failure
         self._first = self._first or set()
-        self._quiet_at = now + self._pause_after(failure)
-
-    def _end_question(self, now: float) -> None:
-        self.books.questions += 1
-        self._asking, self._over_at = False, now
-
-    def _find_quiet_at(self, answer: Answer) -> float:
-        """The time to ask again after this answer if nobody is due by then.
-
-        The next answer of the API confirms the result at once; one of DNS may be a copy.
-        """
-        if self._is_copy:
-            return answer.forgotten_at
-        books = self.books
-        busy = books.in_flight or self._queue
-        took = self._over_at - self._asked_at
-        if answer.exact and not (busy or any(books.owed()) or books.is_after_calls()):
-            return self._asked_at + rules.shortest_gap_seconds(took)
-        return self._over_at + rules.pause_seconds(self._quiet + 1, took if answer.exact else 0.0)
 
     def record_started(self, endpoints: tuple[Endpoint, ...], now: float) -> None:
         """Books that calls to these endpoints, of a `Call`, are in flight."""
         books = self.books
         assert books.answer  # calls are made from an answer
+        if self._proofs and books.entries[endpoints[0]].phase == "proving":
+            self._proofs.started(endpoints[0], now)
+            books.in_flight += 1
+            return
         for endpoint in endpoints:
             self._queue.popleft()
             entry = books.entries[endpoint]
@@ -349,34 +328,66 @@ class Ledger:
     def record_call(self, result: CallResult, now: float) -> Booked:
         """Books the result of a call. Returns its attempt number and the wait before the next."""
         books, broadcast = self.books, self._broadcast
-        books.calls += 1
         books.in_flight -= 1
         books.last_call_ended_at = now
         before = books.entries[result.endpoint]
+        if self._proofs and before.phase == "polled":
+            return self._book_proof(result.endpoint, self._proofs.ended(result, now), now)
+        books.calls += 1
         entry = books.after_call(before, result)
         seconds = None
-        self._patience_began_at = max(self._patience_began_at, now)
-        if result.error_type is None:
+        self._questions.be_patient(now)
+        if result.error_type is None and self._proofs:
+            entry = self._proofs.begin(entry, result.endpoint, now)
+        elif result.error_type is None:
             entry = entry._replace(phase="acknowledged")
         elif entry.attempts == broadcast.attempts or not rules.is_retried(result):
             entry = entry._replace(phase="failed")
+            self._admission.failed(result.endpoint)
         else:
             seconds = rules.backoff_seconds(broadcast, entry.attempts, result.retry_after_seconds)
             entry = entry._replace(phase="owed", due_at=now + seconds)
             if not books.is_listed(entry):
                 seconds = None  # it may not come back
             else:
-                self._due_at = min(self._due_at, entry.due_at)
-                self._patience_began_at = max(self._patience_began_at, entry.due_at)
+                self._questions.expect(entry.due_at)
                 if books.stopped or entry.due_at >= books.deadline_at:
                     seconds = None  # that call will not come
         books.entries[result.endpoint] = entry
         if self._first:
             self._first.discard(result.endpoint)
-        if not books.in_flight and not self._queue and not self._failures and books.answer:
-            self._quiet = 0
-            self._quiet_at = self._find_quiet_at(books.answer)
+        self._after_call()
         return Booked(entry.attempts, entry.called_by, seconds, books.target(result.endpoint))
+
+    def record_expired(self, endpoint: Endpoint, now: float) -> Booked:
+        """Books that the time of a proof is over while its endpoint is not listed."""
+        assert self._proofs
+        return self._book_proof(endpoint, self._proofs.give_up(endpoint), now)
+
+    def _book_proof(self, endpoint: Endpoint, entry: Entry, now: float) -> Booked:
+        books, over = self.books, entry.phase == "failed"
+        books.entries[endpoint] = entry
+        if over:
+            self._admission.failed(endpoint)
+        self._questions.be_patient(now)
+        self._after_call()
+        target = books.target(endpoint)
+        return Booked(entry.attempts, entry.called_by, None, target, entry.proof, over)
+
+    def _after_call(self) -> None:
+        """What follows from any call that is booked."""
+        books = self.books
+        if books.answer and not self._admission.is_open:
+            self._choose_canaries(books.answer)
+            self._admit(books.entries if self._admission.opens() else self._admission.canaries)
+        if books.given_up:
+            self._queue = deque(e for e in self._queue if books.entries[e].attempts)
+        if not self._is_busy():
+            self._questions.calls_over()
+
+    def _is_busy(self) -> bool:
+        """True if a call is in flight or about to begin, or a poll will be made."""
+        return bool(self.books.in_flight or self._queue or (self._proofs and self._proofs.is_open))
 
     def record_cut(self) -> None:
         """Books that the calls in flight were told to end."""

@@ -26,7 +26,7 @@ from worker.model import (
 from worker.report.hints import hint
 from worker.report.outcome import exit_code, failed_endpoints, level, not_ready_endpoints
 from worker.rounds.schedule import Schedule
-from worker.rounds.steps import Ask, Booked, Call, Cut, Finish, Wait
+from worker.rounds.steps import Ask, Booked, Call, Cut, Expire, Finish, Wait
 from worker.rounds.world import Message, World
 from worker.stop import Done, StopSignal
 
@@ -93,6 +93,10 @@ class Rounds:
             method=broadcast.exchange.method,
             concurrency=broadcast.concurrency,
             discovery=broadcast.discovery,
+            min_pods=broadcast.min_pods,
+            verify=broadcast.verify.exchange.url.text if broadcast.verify else None,
+            canary=broadcast.canary or None,
+            max_failed=broadcast.max_failed,
             deadline_seconds=self._schedule.ledgers[number].deadline_seconds,
         )
         self._go_on(number)
@@ -112,10 +116,13 @@ class Rounds:
                     self._asked_at[number] = now
                     self._world.ask(number, ends_at)
                     ledger.record_question(now)
-                case Call(exchange, endpoints):
-                    self._world.call(number, exchange, endpoints)
+                case Call(exchange, endpoints, ends_at):
+                    self._world.call(number, exchange, endpoints, ends_at)
                     ledger.record_started(endpoints, now)
                     room -= len(endpoints)
+                case Expire(endpoint):
+                    booked = ledger.record_expired(endpoint, now)
+                    _log_proof(endpoint, booked, self._logs[number])
                 case Cut(reason):
                     self._world.cut(number, reason)
                     ledger.record_cut()
@@ -172,7 +179,10 @@ class Rounds:
             raise outcome
         ledger = self._schedule.ledgers[number]
         booked = ledger.record_call(outcome, self._world.now())
-        _log_call(outcome, booked, self._logs[number])
+        if booked.proof:
+            _log_proof(outcome.endpoint, booked, self._logs[number])
+        else:
+            _log_call(outcome, booked, self._logs[number])
 
     def _answered(self, number: int, outcome: Answer | ResolutionFailure | Exception) -> None:
         self.current = self._broadcasts[number].name
@@ -238,6 +248,19 @@ def _log_call(result: CallResult, booked: Booked, log: Log) -> None:
     )
 
 
+def _log_proof(endpoint: Endpoint, booked: Booked, log: Log) -> None:
+    """A line when the first poll of `verify` did not hold, one when one held, or time was up."""
+    proof = booked.proof
+    assert proof
+    fields = {"endpoint": endpoint, **_target_fields(endpoint, booked.target), "polls": proof.polls}
+    if proof.seconds is not None:
+        log.info("verify.succeeded", **fields, verified_seconds=proof.seconds)
+    elif booked.over:
+        log.error("verify.failed", **fields, error_type="not_verified", error_message=proof.missing)
+    elif proof.polls == 1:
+        log.info("verify.waiting", **fields, error_message=proof.missing)
+
+
 def _target_fields(endpoint: Endpoint, target: Target | None) -> dict[str, str | None]:
     """The pod behind the endpoint: an address and a name come back, a uid does not."""
     if not target:
@@ -283,6 +306,8 @@ def _log_report(broadcast: Broadcast, report: BroadcastReport, log: Log) -> None
         not_ready=len(report.not_ready) if broadcast.discovery == "endpointslices" else None,
         rounds=report.rounds,
         calls=report.calls,
+        polls=report.polls,
+        verified_seconds=report.slowest.verified_seconds if report.slowest else None,
         responses=report.responses,
         confirmed=report.confirmed,
         duration_seconds=report.duration_seconds,

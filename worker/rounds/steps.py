@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 from worker.model import Endpoint, Exchange, Target
+from worker.rounds.books import Proof
 from worker.words import Ending, WaitReason
 
 CutReason = Literal["deadline", "cancelled"]
@@ -20,10 +22,20 @@ class Ask(NamedTuple):
 
 
 class Call(NamedTuple):
-    """Start this exchange with each of the endpoints, then `record_started`."""
+    """Start this exchange with each of the endpoints, then `record_started`.
+
+    A call that is not over at `ends_at` has failed.
+    """
 
     exchange: Exchange
     endpoints: tuple[Endpoint, ...]
+    ends_at: float = math.inf
+
+
+class Expire(NamedTuple):
+    """The time of this endpoint's proof is over: `record_expired`."""
+
+    endpoint: Endpoint
 
 
 class Cut(NamedTuple):
@@ -45,7 +57,7 @@ class Finish(NamedTuple):
     ending: Ending
 
 
-Step = Ask | Call | Cut | Wait | Finish
+Step = Ask | Call | Expire | Cut | Wait | Finish
 
 
 class Change(NamedTuple):
@@ -62,9 +74,13 @@ class Change(NamedTuple):
 class Booked(NamedTuple):
     """A call's attempt number, from 1, the number of the question that listed its endpoint before
     it began, the seconds until the next call, if one will come, and the pod, if it is known.
+
+    Of a poll, `proof` is how far the proof is, and `over` tells that there was not enough time.
     """
 
     attempt: int
     round: int
     retry_in_seconds: float | None
     target: Target | None = None
+    proof: Proof | None = None
+    over: bool = False

@@ -29,6 +29,7 @@ def report(books: Books, now: float) -> BroadcastReport:
         ending=books.ending,
         ended_by_run=books.deadline_at < books.started_at + books.broadcast.deadline_seconds,
         responses=responses(books),
+        polls=books.polls if books.broadcast.verify else None,
         not_ready=not_ready(books),
     )
 
@@ -58,20 +59,25 @@ def judge(books: Books, endpoint: Endpoint, entry: Entry) -> EndpointReport:
         verdict = "gone"
     elif error_type == "cancelled" or _is_given_up(books, entry):
         verdict = "cancelled"
-    elif books.ending == "deadline" and books.is_owed(entry):
+    elif books.ending == "deadline" and (books.is_owed(entry) or books.is_unproved(entry)):
         error_type = "deadline"
     elif is_gone(books, entry):
         verdict = "gone"
     listed = books.is_listed(entry)
     target = books.target(endpoint)
-    return EndpointReport(endpoint, verdict, entry.attempts, error_type, listed, entry.last, target)
+    seconds = entry.proof.seconds if entry.proof and verdict == "acknowledged" else None
+    return EndpointReport(
+        endpoint, verdict, entry.attempts, error_type, listed, entry.last, target, seconds
+    )
 
 
 def _is_given_up(books: Books, entry: Entry) -> bool:
     """True if it was owed a call that never came, since the broadcast was given up."""
     if books.ending == "never_resolved":
         return not entry.attempts
-    return books.ending == "stopped" and entry.may_be_called
+    if books.given_up and not entry.attempts and entry.phase != "failed":
+        return True
+    return books.ending == "stopped" and (entry.may_be_called or books.is_unproved(entry))
 
 
 def is_gone(books: Books, entry: Entry) -> bool:
@@ -104,6 +110,8 @@ def find_reason(books: Books, counts: Counter[Verdict], deadline_hit: bool) -> R
     missed = shown or short or counts["failed"] or counts["cancelled"]
     if failure and missed and not RESOLUTION_ERRORS[failure].retried:
         return failure
+    if books.given_up and books.ending != "stopped":
+        return books.given_up
     if counts["cancelled"] or (books.ending == "stopped" and short and not counts["failed"]):
         return "cancelled"
     if counts["failed"]:

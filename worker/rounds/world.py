@@ -36,8 +36,10 @@ class World(Protocol):
     def ask(self, number: int, ends_at: float) -> None:
         """Asks who the endpoints are. Done arrives, by `ends_at` unless something hangs."""
 
-    def call(self, number: int, exchange: Exchange, endpoints: Sequence[Endpoint]) -> None:
-        """Starts this exchange with each endpoint. Ended arrives for each."""
+    def call(
+        self, number: int, exchange: Exchange, endpoints: Sequence[Endpoint], ends_at: float
+    ) -> None:
+        """Starts this exchange with each endpoint. Ended arrives for each, by `ends_at`."""
 
     def cut(self, number: int, error_type: CallError) -> None:
         """Ends the broadcast's calls in flight, which fail with this type unless answered."""
@@ -64,10 +66,14 @@ class LiveWorld:
     def ask(self, number: int, ends_at: float) -> None:
         self._threads.start(number, lambda: self._sources[number](ends_at))
 
-    def call(self, number: int, exchange: Exchange, endpoints: Sequence[Endpoint]) -> None:
+    def call(
+        self, number: int, exchange: Exchange, endpoints: Sequence[Endpoint], ends_at: float
+    ) -> None:
         call = self._callers[exchange].call
         # A span id has to be unique, not secret: os.urandom is slower.
-        calls = [call(endpoint, f"{random.getrandbits(64):016x}") for endpoint in endpoints]
+        calls = [
+            call(endpoint, f"{random.getrandbits(64):016x}", ends_at) for endpoint in endpoints
+        ]
         self._pool.start(number, calls)
 
     def cut(self, number: int, error_type: CallError) -> None:

@@ -23,7 +23,8 @@ Cells = tuple[list[str], ...]  # one row of a table; each cell is a list of line
 
 def status(progress: Progress, now: float) -> str:
     """Counts, and the time until the deadline."""
-    counts = f"{progress.acknowledged} of {progress.seen}, {progress.failed} failed"
+    asked = f" verified ({progress.asked} asked)" if progress.verifies else ""
+    counts = f"{progress.acknowledged} of {progress.seen}{asked}, {progress.failed} failed"
     return f"{counts}  deadline in {_clock(progress.ends_at - now)}"
 
 

@@ -58,8 +58,8 @@ def to_text(broadcast: Document) -> str:
 def _flat(document: Document, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in document.items():
         if isinstance(value, dict) and key != "json":  # whose keys are JSON Pointers
-            yield from _flat(value, f"{key}.")
-        elif key not in TITLE:
+            yield from _flat(value, f"{prefix}{key}.")
+        elif prefix or key not in TITLE:
             yield prefix + key, value
 
 
@@ -70,7 +70,7 @@ def _said(key: str, value: Any, broadcast: Document) -> list[str]:
     if key == "expect.json" and value:
         texts = {pointer: json.dumps(each, ensure_ascii=False) for pointer, each in value.items()}
         return ["", *(f"{pointer or 'the whole'}: {text}" for pointer, text in texts.items())]
-    if key == "request":
+    if key in {"request", "verify_request"} and value:
         return ["", *(f"> {line}" for line in value)]
     if key == "body" and value:
         return ["", *(f"> {line}" for line in _shortened(value, broadcast["body_bytes"]))]

@@ -9,13 +9,22 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.records import broadcast, changed
+from tests.records import broadcast, changed, parsed
 from tests.unit.config.reading import URL, load, messages, one
 from worker.config import load as config
 from worker.config.errors import ConfigInvalid
 from worker.config.keys import KEYS, Key
 from worker.config.parts import KEPT_BODY_BYTES
-from worker.model import Auth, BodyFile, Config, Expect, JsonExpectation, Tls
+from worker.model import (
+    Auth,
+    BodyFile,
+    Config,
+    Exchange,
+    Expect,
+    JsonExpectation,
+    Tls,
+    Verify,
+)
 
 A = broadcast(URL, "a")
 EVERY_KEY = """\
@@ -36,6 +45,18 @@ EVERY_KEY = """\
     body_contains: "cleared ✓"
     body_lacks: 'error'
     json: {/status: ok, /build/tags: [1.0, {env: VERSION}], "": {"a/b~c": {file: token}, d: {}}}
+  verify:
+    url: http://web.shop:9090/-/config
+    method: HEAD
+    headers: {X-Verify: 'yes'}
+    auth: {bearer: {env: TOKEN}}
+    expect: {status: [200]}
+    connect_timeout: 100ms
+    timeout: 2s
+    every: 500ms
+    within: 2m
+  canary: 1
+  max_failed: 0
   concurrency: 3
   stagger: 250ms
   connect_timeout: 1.5s
@@ -98,6 +119,28 @@ def test_a_file_that_sets_every_key(tmp_path: Path) -> None:
                         ),
                     ),
                 ),
+                verify=Verify(
+                    Exchange(
+                        parsed("http://web.shop:9090/-/config"),
+                        method="HEAD",
+                        headers=(("X-Verify", "yes"),),
+                        auth=Auth(bearer="t0ken"),
+                        tls=Tls(
+                            ca_file=str(tmp_path / "ca.pem"),
+                            cert_file=str(tmp_path / "crt.pem"),
+                            key_file=str(tmp_path / "key.pem"),
+                            server_name="web.shop.svc",
+                        ),
+                        expect=Expect(frozenset({200})),
+                        connect_timeout_seconds=0.1,
+                        timeout_seconds=2.0,
+                        port=9090,
+                    ),
+                    every_seconds=0.5,
+                    within_seconds=120.0,
+                ),
+                canary=1,
+                max_failed=0,
                 concurrency=3,
                 stagger_seconds=0.25,
                 connect_timeout_seconds=1.5,
@@ -293,3 +336,17 @@ broadcasts:
 """
     (message,) = messages(tmp_path, text)
     assert "expected a header name" in message
+
+
+def test_a_verification_has_what_the_broadcast_has_unless_it_says_otherwise(tmp_path: Path) -> None:
+    more = "  headers: {X-A: a}\n  auth: {bearer: {env: TOKEN}}\n  timeout: 3s\n  method: PUT\n"
+    entry = one(tmp_path, f"{more}  verify: {{path: '/-/config?x'}}\n")
+    assert entry.verify == Verify(
+        Exchange(
+            parsed("http://web:8080/-/config?x"),
+            method="GET",
+            headers=(("X-A", "a"),),
+            auth=Auth(bearer="t0ken"),
+            timeout_seconds=3.0,
+        )
+    )

@@ -129,6 +129,14 @@ def entries() -> Iterator[Entry]:
             "body_lacks": "y",
             "json": {"/status": "ok"},
         },
+        "verify": {
+            "path": "/-/config",
+            "url": "http://web:9090/",
+            "method": "GET",
+            "every": "2s",
+            "within": "1m",
+            "timeout": "5s",
+        },
         "backoff": {"initial": "1s", "max": "1m"},
         "auth": {"bearer": {"env": "TOKEN"}},
         "headers": {"X-Name": "x", "Authorization": {"env": "TOKEN"}},
@@ -158,7 +166,9 @@ def errors_of(entry: Entry, folder: Path) -> list[ConfigError]:
     file = folder / f"{next(NUMBERS)}.yaml"  # writing to the same one again takes 2 ms
     file.write_text(json.dumps([entry]))
     try:
-        (broadcast,) = config.load([str(file)], ENVIRONMENT | {"PURGE_TOKEN": "x"}).broadcasts
+        (broadcast,) = config.load(
+            [str(file)], ENVIRONMENT | {"PURGE_TOKEN": "x", "CONFIG_HASH": "x"}
+        ).broadcasts
     except ConfigInvalid as invalid:
         return invalid.errors
     given = entry.get("tls", {}).get("insecure_skip_verify", False)

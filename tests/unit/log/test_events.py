@@ -10,7 +10,8 @@ from jsonschema import Draft202012Validator
 
 from tests.events import judge
 from tools import events as made
-from worker.log.events import BY_NAME, EVENTS, EventType
+from worker.log.event_type import EventType
+from worker.log.events import BY_NAME, EVENTS
 from worker.log.sentences import WAITING
 from worker.words import (
     CALL_ERRORS,
@@ -48,7 +49,7 @@ def test_the_table_has_every_value_and_no_other() -> None:
     assert OUTCOMES.keys() == words(Outcome)
     assert REASONS.keys() == words(Reason)
     # Other lines tell of the other waits: call.failed of the next call, for example.
-    told_otherwise = {"backoff", "calls", "confirming", "question"}
+    told_otherwise = {"backoff", "calls", "confirming", "proofs", "question"}
     assert WAITS.keys() == WAITING.keys() == words(WaitReason) - told_otherwise
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import threading
@@ -59,7 +60,7 @@ def endpoints(pods: Pods) -> list[Endpoint]:
 
 def test_what_calls_came_to_arrives_with_the_number_of_their_broadcast(pods: Pods) -> None:
     world = live_world(Stop())
-    world.call(1, EXCHANGE, endpoints(pods))
+    world.call(1, EXCHANGE, endpoints(pods), math.inf)
     ended = receive(world, 3)
     assert {message.number for message in ended if isinstance(message, Ended)} == {1}
     assert pods.requests == dict.fromkeys(pods.addresses, 1)
@@ -70,8 +71,8 @@ def test_only_the_calls_of_one_broadcast_are_cut(pods: Pods) -> None:
     pods[1].script(silent)
     world = live_world(Stop())
     first, second, third = endpoints(pods)
-    world.call(0, EXCHANGE, [first])
-    world.call(1, EXCHANGE, [second])
+    world.call(0, EXCHANGE, [first], math.inf)
+    world.call(1, EXCHANGE, [second], math.inf)
     with pods.changed:
         pods.changed.wait_for(lambda: pods.in_flight == 2, HANG_SECONDS)
     world.cut(0, "deadline")
@@ -81,7 +82,7 @@ def test_only_the_calls_of_one_broadcast_are_cut(pods: Pods) -> None:
     assert (cut.number, cut.outcome.endpoint) == (0, first)
     assert cut.outcome.error_type == "deadline"
     assert cut.outcome.error_message == "cut off at the deadline"
-    world.call(1, EXCHANGE, [third])
+    world.call(1, EXCHANGE, [third], math.inf)
     assert [m.number for m in receive(world, 1) if isinstance(m, Ended)] == [1]
     world.cut(1, "cancelled")
     (cut,) = receive(world, 1)

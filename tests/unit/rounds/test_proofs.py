@@ -1,0 +1,197 @@
+"""What becomes of endpoints that took the request and are not proved yet, and of canaries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.records import broadcast, verified
+from worker.model import Answer, CallResult, Endpoint
+from worker.rounds.ledger import Ledger
+from worker.rounds.steps import Booked, Call, Cut, Expire, Finish, Step, Wait
+from worker.words import CallError
+
+VERIFY = verified(every_seconds=1.0, within_seconds=3.0)
+BROADCAST = broadcast(verify=VERIFY, settle_seconds=10.0, deadline_seconds=20.0)
+
+
+def pod(number: int) -> Endpoint:
+    return Endpoint(f"10.0.0.{number}", 8080, uid=f"uid-{number}")
+
+
+def listing(at: float, *ready: int, not_ready: tuple[int, ...] = ()) -> Answer:
+    """What the Kubernetes API said, at once."""
+    return Answer(
+        "shop/web",
+        tuple(map(pod, ready)),
+        0,
+        at,
+        at,
+        exact=True,
+        not_ready=frozenset(map(pod, not_ready)),
+    )
+
+
+def of_dns(at: float, *ready: int) -> Answer:
+    return Answer("web", tuple(map(pod, ready)), 5, at + 5, at + 5)
+
+
+def tell(book: Ledger, said: Answer, now: float) -> None:
+    book.record_question(now)
+    book.record_answer(said, now)
+
+
+def step(book: Ledger, now: float) -> Step:
+    return book.next_step(now, 1000)
+
+
+def start(book: Ledger, now: float) -> list[Endpoint]:
+    """Starts the calls that the ledger wants started. Returns to whom."""
+    begun: list[Endpoint] = []
+    while isinstance(wanted := step(book, now), Call):
+        book.record_started(wanted.endpoints, now)
+        begun += wanted.endpoints
+    return begun
+
+
+def end(book: Ledger, now: float, number: int, error_type: CallError | None = None) -> Booked:
+    message = "expected new, got old" if error_type else None
+    result = CallResult(pod(number), "0" * 16, 0.0, 0.0, None, error_type, message)
+    return book.record_call(result, now)
+
+
+def verdicts(book: Ledger, now: float) -> dict[str, Any]:
+    return {
+        each.endpoint.address.rpartition(".")[2]: each.error_type or each.verdict
+        for each in book.report(now).endpoints
+    }
+
+
+def polled(book: Ledger) -> None:
+    """Its only pod took the request, and its first poll is in flight."""
+    tell(book, listing(0, 1), 0)
+    assert start(book, 0) == [pod(1)]
+    end(book, 0.5, 1)
+    assert start(book, 0.5) == [pod(1)]
+
+
+def test_a_proof_counts_once_a_later_list_has_the_pod_be_it_ready_or_not() -> None:
+    for later in (listing(2, 1), listing(2, not_ready=(1,))):
+        book = Ledger(BROADCAST, 0)
+        polled(book)
+        tell(book, later._replace(expires_earliest_at=0.7, expires_latest_at=0.7), 0.7)
+        assert end(book, 1, 1).over is False
+        assert not book.books.confirmed()
+        tell(book, later, 2)
+        assert verdicts(book, 2) == {"1": "acknowledged"}
+        assert step(book, 2) == Finish("confirmed")
+
+
+def test_a_pod_that_is_replaced_before_its_proof_is_confirmed_is_gone() -> None:
+    book = Ledger(BROADCAST, 0)
+    polled(book)
+    end(book, 1, 1)
+    tell(book, listing(2, 2), 2)
+    assert start(book, 2) == [pod(2)]
+    assert verdicts(book, 2)["1"] == "gone"
+
+
+def test_nobody_polls_a_pod_that_is_gone() -> None:
+    book = Ledger(BROADCAST, 0)
+    polled(book)
+    end(book, 1, 1, "body_mismatch")
+    tell(book, listing(1.5), 1.5)
+    assert start(book, 2) == []
+    assert verdicts(book, 2) == {"1": "gone"}
+    tell(book, listing(3, 1), 3)  # an API server that was behind
+    assert start(book, 3) == [pod(1)]
+
+
+def test_a_pod_that_is_gone_while_it_is_polled_is_given_no_more_time() -> None:
+    book = Ledger(BROADCAST, 0)
+    polled(book)
+    tell(book, listing(1), 1)
+    end(book, 4, 1, "timeout")
+    assert verdicts(book, 4) == {"1": "gone"}
+    assert start(book, 5) == []
+
+
+def test_who_is_not_listed_is_not_polled_and_its_time_ends_all_the_same() -> None:
+    book = Ledger(BROADCAST, 0)
+    tell(book, of_dns(0, 1, 2), 0)
+    assert start(book, 0) == [pod(1), pod(2)]
+    tell(book, of_dns(2, 2), 2)
+    end(book, 2.5, 1)
+    assert start(book, 2.5) == []
+    assert isinstance(step(book, 3), Wait)
+    assert step(book, 5.5) == step(book, 5.5) == Expire(pod(1))
+    booked = book.record_expired(pod(1), 5.5)
+    assert booked.over
+    assert booked.proof
+    assert booked.proof.polls == 0
+    assert verdicts(book, 5.5)["1"] == "not_verified"
+
+
+def test_a_poll_that_waits_for_a_place_loses_no_time() -> None:
+    """The second pod's request takes 4 s, and there is one place."""
+    book = Ledger(BROADCAST._replace(concurrency=1, canary=1), 0)
+    tell(book, listing(0, 1, 2), 0)
+    assert start(book, 0) == [pod(1)]
+    end(book, 0, 1)
+    assert start(book, 0) == [pod(1)]
+    end(book, 0, 1, "body_mismatch")
+    assert start(book, 0.9) == []
+    wanted = step(book, 1)
+    assert wanted == Call(VERIFY.exchange, (pod(1),), 3.0)
+    late = step(book, 2.5)
+    assert late == Call(VERIFY.exchange, (pod(1),), 4.5)
+
+
+def test_a_poll_that_is_cut_is_not_over() -> None:
+    book = Ledger(BROADCAST, 0)
+    polled(book)
+    book.record_stop(1.0)
+    assert step(book, 1.0) == Cut("cancelled")
+    book.record_cut()
+    assert end(book, 1.0, 1, "cancelled").over is False
+    assert step(book, 1.0) == Finish("stopped")
+    assert verdicts(book, 1.0) == {"1": "cancelled"}
+
+
+def test_a_canary_that_is_gone_is_replaced_by_the_next() -> None:
+    book = Ledger(BROADCAST._replace(verify=None, canary=1), 0)
+    tell(book, listing(0, 1, 2, 3), 0)
+    assert start(book, 0) == [pod(1)]
+    tell(book, listing(1, 2, 3), 1)
+    assert start(book, 1) == [pod(2)]
+    end(book, 1.5, 1, "timeout")
+    assert start(book, 1.5) == []
+    end(book, 2, 2)
+    assert start(book, 2) == [pod(3)]
+
+
+def test_a_canary_that_waits_for_a_place_and_is_not_ready_makes_room_for_the_next() -> None:
+    book = Ledger(BROADCAST._replace(verify=None, canary=2, concurrency=1), 0)
+    tell(book, of_dns(0, 1, 2, 3), 0)
+    assert start(book, 0) == [pod(1)]
+    tell(book, of_dns(2, 1, 3), 2)
+    end(book, 2.5, 1)
+    assert start(book, 2.5) == [pod(3)]
+    end(book, 3, 3)
+    assert start(book, 3) == [pod(2)]  # nobody is let off without having been tried
+
+
+def test_one_that_waits_for_a_place_and_is_listed_again_is_polled_once() -> None:
+    book = Ledger(BROADCAST._replace(concurrency=1), 0)
+    tell(book, of_dns(0, 1, 2), 0)
+    assert start(book, 0) == [pod(1)]
+    end(book, 0.5, 1)
+    assert start(book, 0.5) == [pod(2)]  # first calls go before polls
+    tell(book, of_dns(2, 2), 2)
+    tell(book, of_dns(3, 1, 2), 3)
+    step(book, 3)
+    end(book, 3.2, 2)
+    assert start(book, 3.2) == [pod(1)]
+    assert end(book, 3.3, 1, "body_mismatch").over  # another would come too late
+    assert start(book, 3.3) == [pod(2)]
+    end(book, 3.4, 2)
+    assert start(book, 3.4) == []

@@ -58,7 +58,10 @@ MAX_CNAMES = 8
 
 
 class Query(NamedTuple):
-    """A question as it arrived. `qname` has no trailing dot. `payload` is EDNS's in bytes, or 0."""
+    """A question as it arrived. `qname` has no trailing dot.
+
+    `payload` is that of EDNS in bytes, and 0 without EDNS or with a version that nobody speaks.
+    """
 
     qname: str
     rdtype: str
@@ -232,7 +235,7 @@ class Nameserver(Server):
             question.name.to_text(omit_final_dot=True),
             dns.rdatatype.to_text(question.rdtype),
             transport,
-            message.payload if message.edns >= 0 else 0,
+            message.payload if message.edns == 0 else 0,
         )
         self.on_query(query)
         with self.changed:

@@ -216,16 +216,18 @@ def test_each_endpoint_has_the_port_that_its_slice_names(server: KubernetesApi) 
     udp = endpointslice(pod("10.0.0.4", "web-d"))
     udp["ports"][0]["protocol"] = "UDP"
     any_port = endpointslice(pod("10.0.0.5", "web-e")) | {"ports": None}
+    no_number = endpointslice(pod("10.0.0.6", "web-f")) | {"ports": [{"name": "http"}]}
     server.slices = [
         endpointslice(pod("10.0.0.1", "web-a"), ports={"metrics": 9090, "http": 8080}),
         endpointslice(pod("10.0.0.2", "web-b"), ports={"http": 9000}),
         unnamed,
         udp,
         any_port,
+        no_number,
     ]
     found = answer(server, port_name="http")
     ports = {e.address.rpartition(".")[2]: e.port for e in found.endpoints}
-    assert ports == {"1": 8080, "2": 9000, "3": 0, "4": 0, "5": 0}
+    assert ports == {"1": 8080, "2": 9000, "3": 0, "4": 0, "5": 0, "6": 0}
     assert {e.port for e in answer(server, "http://web.shop:81/").endpoints} == {81}
 
 
@@ -239,7 +241,7 @@ def test_a_pod_in_two_slices_has_the_port_of_either(server: KubernetesApi) -> No
     assert found.targets.keys() == set(found.endpoints)
 
 
-@pytest.mark.parametrize("port", [70000, -1, "8080", True])
+@pytest.mark.parametrize("port", [65536, 70000, -1, "8080", True])
 def test_what_is_no_port_is_an_error(port: object, server: KubernetesApi) -> None:
     server.slices = [endpointslice(pod("10.0.0.1"), ports={"http": port})]  # type: ignore[dict-item]
     found = failure(server, port_name="http")

@@ -72,6 +72,26 @@ def test_the_c_librarys_limits() -> None:
     )
 
 
+def test_the_defaults_are_those_of_resolv_conf_5() -> None:
+    assert parse("") == ResolvConf(
+        nameservers=(Nameserver("127.0.0.1", 53),),
+        search=(),
+        ndots=1,
+        timeout_seconds=5,
+        attempts=2,
+        rotate=False,
+        use_tcp=False,
+        warnings=(),
+        chosen=False,
+    )
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_server_has_a_second_and_is_asked_once_at_least(number: int) -> None:
+    conf = parse(f"options timeout:{number} attempts:{number}\n")
+    assert (conf.timeout_seconds, conf.attempts) == (1, 1)
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "\n\n", "nameserver\noptions\nsearch\n", "options ndots: timeout:x attempts:-1 ndots:²\n"],
@@ -142,6 +162,20 @@ def test_names_that_are_too_long_are_not_tried() -> None:
     conf = ResolvConf(search=("svc.cluster.local", "cluster.local"), ndots=5)
     assert candidates(host, conf) == ()
     assert candidates("b" * 60, conf) == (f"{'b' * 60}.svc.cluster.local.",)
+    longest = f"{'.'.join(['a' * 60] * 3)}.{'b' * 52}"
+    assert len(f"{longest}.svc.cluster.local") == 253
+    assert candidates(longest, conf) == (f"{longest}.svc.cluster.local.",)
+    assert candidates(f"{longest}b", conf) == ()
+
+
+@pytest.mark.parametrize(("ndots", "as_it_is_first"), [(3, True), (4, True), (5, False)])
+def test_a_name_with_as_many_dots_as_ndots_is_tried_as_it_is_first(
+    ndots: int, as_it_is_first: bool
+) -> None:
+    host = "web.shop.svc.cluster.local"
+    conf = ResolvConf(search=("svc.cluster.local",), ndots=ndots)
+    names = (f"{host}.", f"{host}.svc.cluster.local.")
+    assert candidates(host, conf) == (names if as_it_is_first else names[::-1])
 
 
 @pytest.mark.parametrize(
@@ -197,6 +231,17 @@ def test_what_cannot_be_used_is_skipped_with_a_warning_that_quotes_the_line(
         search=("b.example",),
         warnings=((4, f"{line}: skipped {skipped}"),),
     )
+
+
+@pytest.mark.parametrize(("characters", "used"), [(63, True), (64, False)])
+def test_a_label_has_63_characters_at_most(characters: int, used: bool) -> None:
+    conf = parse(f"search {'a' * characters}.example\n")
+    assert (bool(conf.search), not conf.warnings) == (used, used)
+
+
+def test_a_line_of_200_characters_is_quoted_whole() -> None:
+    ((_, message),) = parse(f"nameserver {'x' * 189}").warnings
+    assert message.partition(":")[0] == f"nameserver {'x' * 189}"
 
 
 def test_a_long_line_is_quoted_in_part() -> None:

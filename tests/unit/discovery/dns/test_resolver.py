@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
 
 import dns.name
@@ -160,6 +162,47 @@ def test_a_server_that_has_answered_keeps_its_place_whatever_is_lost(
             nameserver.fault("silence", times=1)
             assert ask(asked).values == ()
         assert len(ask(asked).values) == 2
+
+
+def test_a_server_that_has_answered_with_a_failure_keeps_its_place_too(
+    nameserver: Nameserver,
+) -> None:
+    with Nameserver() as second:
+        second.set("web.example", "127.0.0.10")
+        asked = Resolver(
+            ResolvConf((server_of(nameserver), server_of(second)), timeout_seconds=1, attempts=1)
+        )
+        nameserver.fault("servfail", times=1)
+        ask(asked)
+        nameserver.fault("silence", times=2)
+        ask(asked)
+        ask(asked)
+        assert len(ask(asked).values) == 2  # of the first
+
+
+def test_where_the_records_do_not_fit_no_other_server_is_asked(nameserver: Nameserver) -> None:
+    with Nameserver() as second:
+        second.set("web.example", "127.0.0.10")
+        nameserver.fault("truncate")
+        asked = resolver(server_of(nameserver), server_of(second))
+        with pytest.raises(Fault) as caught:
+            ask(asked)
+        assert caught.value.error_type == "dns_truncated"
+        assert second.queries == []
+
+
+def test_a_connection_that_is_not_accepted_ends_when_the_time_is_up() -> None:
+    """The queue of a server that accepts nobody is full: what comes now is dropped."""
+    with socket.socket() as server, contextlib.ExitStack() as stack:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+        asked = resolver(Server(*server.getsockname()), use_tcp=True)
+        message = f"127.0.0.1:{server.getsockname()[1]} did not answer in time"
+        check_fault(asked, "dns_timeout", message, seconds=0.2)
 
 
 def test_of_several_failures_the_one_that_says_most_is_reported(

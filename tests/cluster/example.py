@@ -34,7 +34,7 @@ UNTIL_DNS_LISTS_ALL = """
 import socket, time
 def listed():
     try:
-        return len(socket.getaddrinfo("web-server-headless", None, type=socket.SOCK_STREAM))
+        return len(socket.getaddrinfo("{app}-headless", None, type=socket.SOCK_STREAM))
     except socket.gaierror:
         return 0
 while listed() < {replicas}:
@@ -119,6 +119,9 @@ class Example:
     `cronjob`: fields of its spec that are to be others. Without any it is suspended.
     """
 
+    OVERLAY = "overlays/example"
+    APP = "web-server"
+
     def __init__(self, name: str, directory: Path, **cronjob: Any) -> None:
         self.namespace = f"pod-broadcast-{name}-{os.getpid()}"
         self._directory = directory
@@ -132,7 +135,7 @@ class Example:
             label_namespace(self.namespace)
             self.pods = stack.enter_context(Watch("pods", self.namespace))
             self.jobs = stack.enter_context(Watch("jobs", self.namespace))
-            self.kubectl("rollout", "status", "deployment/web-server", "--timeout=120s")
+            self.kubectl("rollout", "status", f"deployment/{self.APP}", "--timeout=120s")
             self.wait_for_dns(REPLICAS)
             self._stack = stack.pop_all()
         return self
@@ -151,7 +154,7 @@ class Example:
         }
         return overlays.write(
             self._directory,
-            ["overlays/example"],
+            [self.OVERLAY],
             components,
             namespace=self.namespace,
             images=[{"name": "pod-broadcast", "newName": name, "newTag": tag}],
@@ -169,8 +172,8 @@ class Example:
 
     def wait_for_dns(self, replicas: int) -> None:
         """DNS lists a pod a moment after it is ready. A run may be quicker than that."""
-        wait = ("python3", "-c", UNTIL_DNS_LISTS_ALL.format(replicas=replicas))
-        self.kubectl("exec", "deployment/web-server", "--", *wait)
+        wait = ("python3", "-c", UNTIL_DNS_LISTS_ALL.format(app=self.APP, replicas=replicas))
+        self.kubectl("exec", f"deployment/{self.APP}", "--", *wait)
 
     def start(
         self,
@@ -252,10 +255,14 @@ class Example:
 
     def web_servers(self) -> list[Object]:
         """All that have been there."""
-        key, _, value = WEB_SERVER.partition("=")
-        return [pod for pod in self.pods.objects if pod["metadata"]["labels"].get(key) == value]
+        key = "app.kubernetes.io/name"
+        return [pod for pod in self.pods.objects if pod["metadata"]["labels"].get(key) == self.APP]
 
     def page(self, pod: str) -> str:
         """What a visitor of that web server sees, through the API server's proxy."""
-        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}:{PORT}/proxy/page"
-        return kubectl("get", "--raw", path)
+        return self.get(pod, "/page")
+
+    def get(self, pod: str, path: str) -> str:
+        """What that pod answers, through the API server's proxy."""
+        proxy = f"/api/v1/namespaces/{self.namespace}/pods/{pod}:{PORT}/proxy"
+        return kubectl("get", "--raw", f"{proxy}{path}")

@@ -13,7 +13,11 @@ import trustme
 from tests.loopback.program import ROOT
 
 EXAMPLES = sorted((ROOT / "config").glob("*.yaml"))
-ENVIRONMENT = {"ACTUATOR_PASSWORD": "pass:wörd"}
+ENVIRONMENT = {
+    "ACTUATOR_PASSWORD": "pass:wörd",
+    "CONFIG_HASH": "9f2c41d0",
+    "CONFIG_VERSION": "2026.12",
+}
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJydWxlcyJ9.c2lnbmF0dXJl"
 TOKEN_FILE = "/var/run/secrets/tokens/reload"
 CA_FILE = "/etc/internal-ca/ca.crt"

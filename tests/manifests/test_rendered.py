@@ -20,13 +20,14 @@ from worker.discovery.api import SERVICE_ACCOUNT
 
 # podFailurePolicy is stable since 1.31. The newest is the newest that kubernetes-validate knows.
 SUPPORTED = ("1.31", ".".join(kubernetes_validate.latest_version().split(".")[:2]))
-COMPONENTS = ("endpointslices", "istio", "retry", "secrets")
+COMPONENTS = ("endpointslices", "istio", "on-change", "retry", "secrets")
 EXAMPLE = "overlays/example"
 BY_API = "overlays/endpointslices"
 CASES: list[tuple[str, tuple[str, ...]]] = [
     ("base", ()),
     (EXAMPLE, ()),
     (BY_API, ()),
+    ("overlays/reload", ()),
     *((EXAMPLE, (component,)) for component in COMPONENTS),
     (EXAMPLE, COMPONENTS),
 ]

@@ -21,7 +21,10 @@ PASSWORD = b64encode(f"operator:{ENVIRONMENT['ACTUATOR_PASSWORD']}".encode()).de
 
 
 class Expected(NamedTuple):
-    """One broadcast: what each pod gets, and what it answers."""
+    """One broadcast: what each pod gets, and what it answers.
+
+    `poll`: what it gets then, where there is a `verify`, and `states`, what it answers to that.
+    """
 
     service: str
     port: int
@@ -31,6 +34,8 @@ class Expected(NamedTuple):
     headers: Mapping[str, str] = {}
     body: bytes = b""
     https: bool = False
+    poll: str | None = None
+    states: tuple[Behaviour, ...] = ()
 
 
 def purged(word: str) -> Behaviour:
@@ -72,9 +77,49 @@ BROADCASTS: dict[str, dict[str, Expected]] = {
             "orders-headless.shop:8081",
             reply(200, b'["feature.prices"]', ["Content-Type: application/json"]),
             BASIC,
+            poll="GET /actuator/info",
+            states=(
+                reply(200, b"{}"),
+                reply(200, b'{"config": {"version": "2026.11"}}'),
+                reply(200, b'{"config": {"version": "2026.12"}, "build": {}}'),
+            ),
         ),
         "clear-orders-caches": Expected(
             *ACTUATOR, "DELETE /actuator/caches", "orders-headless.shop:8081", reply(204), BASIC
+        ),
+    },
+    "verified": {
+        "reload-routes": Expected(
+            "gateway-headless.edge",
+            8080,
+            "POST /-/reload",
+            "gateway-headless.edge:8080",
+            reply(202),
+            poll="GET /-/config",
+            states=(reply(200, b'{"hash": "41d0"}'), reply(200, b'{"hash": "9f2c41d0"}')),
+        ),
+        "evict-prices": Expected(
+            "prices-headless.shop",
+            8080,
+            "POST /caches/prices/evict",
+            "prices-headless.shop:8080",
+            reply(),
+            {"Content-Type": "application/json"},
+            b'{"generation": 42}',
+            poll="GET /caches/prices",
+            states=(reply(200, b'{"generation": 41}'), reply(200, b'{"generation": 42}')),
+        ),
+        "reload-prometheus": Expected(
+            "prometheus-headless.monitoring",
+            9090,
+            "POST /-/reload",
+            "prometheus-headless.monitoring:9090",
+            reply(),
+            poll="GET /api/v1/status/runtimeinfo",
+            states=(
+                reply(200, b'{"status": "success", "data": {"reloadConfigSuccess": false}}'),
+                reply(200, b'{"status": "success", "data": {"reloadConfigSuccess": true}}'),
+            ),
         ),
     },
     "reload-https": {
@@ -149,14 +194,17 @@ def test_every_pod_gets_what_the_example_says(
         ca.issue_cert(f"{expected.service}.svc").configure_cert(context)
     with Pods(2, port=expected.port, tls=context) as pods:
         for number in range(2):
-            pods[number].script(expected.answer)
+            pods[number].script(expected.answer, *expected.states)
         nameserver.set(f"{expected.service}.svc.cluster.local", *pods.addresses)
         path = copy(example, tmp_path, ca)
         finished = run(path, "--broadcast", name, environment=ENVIRONMENT)
     assert finished.exit_code == 0, finished.stdout
     assert finished.only("broadcast.finished")["acknowledged"] == 2
     for number in range(2):
-        (request,) = pods[number].requests
+        request, *polls = pods[number].requests
+        assert [f"{poll.method} {poll.target}" for poll in polls] == (
+            [expected.poll] * len(expected.states)
+        )
         assert f"{request.method} {request.target}" == expected.line
         headers = {key: value for key, value in request.headers if key != "traceparent"}
         length = (
@@ -196,6 +244,26 @@ def test_an_answer_that_proves_nothing_is_no_acknowledgement(
         path = copy(example, tmp_path, ca)
         finished = run(path, "--broadcast", name, environment=ENVIRONMENT)
     assert finished.exit_code == 4, finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [case for case in CASES if BROADCASTS[case[0]][case[1]].poll]
+)
+def test_a_pod_that_never_shows_the_effect_is_named(
+    file: str, name: str, run: Run, nameserver: Nameserver, ca: trustme.CA, tmp_path: Path
+) -> None:
+    expected = BROADCASTS[file][name]
+    (example,) = (path for path in EXAMPLES if path.stem == file)
+    with Pods(2, port=expected.port) as pods:
+        pods[0].script(expected.answer, expected.states[-1])
+        pods[1].script(expected.answer, expected.states[0])
+        nameserver.set(f"{expected.service}.svc.cluster.local", *pods.addresses)
+        path = copy(example, tmp_path, ca)
+        arguments = ("--broadcast", name, "--deadline", "4s")
+        finished = run(path, *arguments, environment=ENVIRONMENT)
+    assert finished.exit_code == 3, finished.stdout
+    assert finished.only("verify.waiting")["endpoint"] == pods.endpoints[1]
+    assert finished.only("endpoint.failed")["endpoint"] == pods.endpoints[1]
 
 
 @pytest.mark.parametrize(

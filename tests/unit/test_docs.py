@@ -43,7 +43,7 @@ def test_every_yaml_block_can_be_loaded_and_the_schema_accepts_it(
 ) -> None:
     block = shown.text
     file = tmp_path / "block.yaml"
-    environment = {"ACTUATOR_PASSWORD": "x", "PURGE_TOKEN": "x", "CONFIG_HASH": "x"}
+    environment = {**ENVIRONMENT, "PURGE_TOKEN": "x"}
     for path in ("/var/run/secrets/tokens/purge", "/etc/ca/ca.crt", "/var/run/secrets/api/key"):
         block = block.replace(path, str(tmp_path / Path(path).name))
     (tmp_path / "purge").write_text("token\n")

@@ -124,7 +124,11 @@ EVERYTHING = """\
     status: [404, 3xx, 2xx]
     body_contains: "ok\\e[31m"
     json: {/hash: {env: TOKEN}, "": [1.5, null]}
-  verify: {url: "https://web.shop:9443/state", expect: {body_lacks: stale}, timeout: 1s, within: 2m}
+  verify:
+    url: https://web.shop:9443/state
+    expect: {body_lacks: stale, json: {/a: 1}}
+    timeout: 1s
+    within: 2m
   canary: 1
   max_failed: 0
   concurrency: 1
@@ -181,7 +185,7 @@ def test_check_in_json_is_one_document_with_every_key(run: Run, tmp_path: Path) 
                         "status": ["2xx"],
                         "body_contains": None,
                         "body_lacks": "stale",
-                        "json": None,
+                        "json": {"/a": 1},
                     },
                     "connect_timeout_seconds": 2.0,
                     "timeout_seconds": 1.0,
@@ -225,6 +229,8 @@ def test_check_in_json_is_one_document_with_every_key(run: Run, tmp_path: Path) 
         "    the whole: [1.5, null]",
         "  verify.url: https://web.shop:9443/state",
         "  verify.expect.body_lacks: stale",
+        "  verify.expect.json:",
+        "    /a: 1",
         "  verify.within: 2m",
         "  canary: 1",
         "  stagger: 250ms",

@@ -11,6 +11,8 @@ from typing import Any
 
 from worker.config.errors import Errors, Place
 from worker.config.keys import BODIES, BY_NAME, KEYS, REQUIRED
+from worker.config.parts import AUTHORIZATION, TWO_AUTHORIZATIONS, no_body
+from worker.config.tls import NO_TLS
 from worker.config.url import KEYS_OF_PARTS, from_parts, has_port, names_service
 from worker.config.values import Kind, Scope, describe, hint_for_key, nearest, read_keys, shown
 from worker.config.verify import to_verify
@@ -20,7 +22,6 @@ from worker.model import Broadcast, Config, Exchange
 SUFFIXES = (".yaml", ".yml")
 FILE_KEYS = ("defaults", "broadcasts")
 A_LIST = "a list of broadcasts (each `- name: …`), or a mapping with `broadcasts`"
-NO_TLS = "tls needs an https URL: write https:// in url, or leave tls out"
 MANIFESTS = ("ConfigMap", "CronJob", "Job", "Secret", "Service")
 RETRIES = "retries"
 KINDS: dict[str, Kind] = {key.name: key.kind for key in KEYS}
@@ -224,13 +225,10 @@ def _check_together(fields: Mapped, values: Values, errors: Errors) -> None:
         errors.add(fields[name].place.error(message))
     if "tls" in fields and "url" in values and not values["url"].https:
         errors.add(fields["tls"].place.error(NO_TLS))
-    if "expect" in values and values["expect"].looks_at_body:
+    if "expect" in values and (fault := no_body(values["expect"], values.get("method"))):
         place = fields["expect" if "expect" in fields else next(iter(fields))].place
-        if values.get("method") == "HEAD":
-            errors.add(place.error("a response to HEAD has no body: only status can be expected"))
-        elif values["expect"].status_codes <= {204, 205, 304}:
-            errors.add(place.error("a 204, 205 or 304 has no body: only status can be expected"))
+        errors.add(place.error(fault))
     names = [name.lower() for name, _ in values.get("headers", ())]
-    if "auth" in values and "authorization" in names:
+    if "auth" in values and AUTHORIZATION in names:
         for name in [name for name in ("auth", "headers") if name in fields][:1]:
-            errors.add(fields[name].place.error("set either auth or an Authorization header"))
+            errors.add(fields[name].place.error(TWO_AUTHORIZATIONS))

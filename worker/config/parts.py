@@ -42,7 +42,9 @@ FRAMING = (
     *("connection", "content-length", "expect", "keep-alive", "proxy-connection", "te", "trailer"),
     *("transfer-encoding", "upgrade"),
 )
-CREDENTIALS = ("authorization", "proxy-authorization")
+AUTHORIZATION = "authorization"
+CREDENTIALS = (AUTHORIZATION, "proxy-authorization")
+TWO_AUTHORIZATIONS = "set either auth or an Authorization header"
 
 
 def any_case(names: Sequence[str]) -> str:
@@ -306,3 +308,14 @@ BACKOFF = Converted(
     ),
     _to_backoff,
 )
+
+
+def no_body(expect: Expect, method: str | None) -> str | None:
+    """What is wrong where no response has the body that is expected (RFC 9110, 6.4.1), or None."""
+    if not expect.looks_at_body:
+        return None
+    if method == "HEAD":
+        return "a response to HEAD has no body: only status can be expected"
+    if expect.status_codes <= {204, 205, 304}:
+        return "a 204, 205 or 304 has no body: only status can be expected"
+    return None

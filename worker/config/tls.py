@@ -17,6 +17,7 @@ from worker.config.yaml import Node
 from worker.model import Tls
 
 FILES = ("ca_file", "cert_file", "key_file")
+NO_TLS = "tls needs an https URL: write https:// in url, or leave tls out"
 MAX_PEM_BYTES = 1024 * 1024  # all the CAs of the world take 220 kB
 
 

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker.config.parts import AUTH, EXPECT, METHOD, Headers
-from worker.config.tls import TLS
+from worker.config.parts import (
+    AUTH,
+    AUTHORIZATION,
+    EXPECT,
+    METHOD,
+    TWO_AUTHORIZATIONS,
+    Headers,
+    no_body,
+)
+from worker.config.tls import NO_TLS, TLS
 from worker.config.url import URL_CHARACTERS, ServiceUrl, with_target
 from worker.config.values import Converted, Described, Duration, Fields, Scope, Text, write_duration
 from worker.config.yaml import Node
@@ -13,7 +21,6 @@ from worker.model import Exchange, Url, Verify
 
 INHERITED = ("headers", "auth", "tls", "connect_timeout_seconds", "timeout_seconds")
 DEFAULTS = Verify._field_defaults
-NO_TLS = "tls needs an https URL: write https:// in url, or leave tls out"
 
 
 def _to_values(value: dict[str, Any], node: Node, _scope: Scope) -> dict[str, Any]:
@@ -34,20 +41,23 @@ def to_verify(first: Exchange, value: dict[str, Any]) -> Verify:
         )
     if "tls" in value and not url.https:
         raise node.value["tls"].place.error(NO_TLS)
-    own: dict[str, Any] = {
-        name: value[name]
-        for name in ("method", "headers", "auth", "tls", "expect")
-        if name in value
-    }
+    if "expect" in value and (fault := no_body(value["expect"], value.get("method"))):
+        raise node.value["expect"].place.error(fault)
+    has_authorization = any(name.lower() == AUTHORIZATION for name, _ in value.get("headers", ()))
+    if "auth" in value and has_authorization:
+        raise node.value["auth"].place.error(TWO_AUTHORIZATIONS)
+    inherited = {name: getattr(first, name) for name in INHERITED}
+    if has_authorization:
+        inherited["auth"] = None
+    if "auth" in value:
+        inherited["headers"] = tuple(h for h in first.headers if h[0].lower() != AUTHORIZATION)
+    names = ("method", "headers", "auth", "tls", "expect")
+    own: dict[str, Any] = {name: value[name] for name in names if name in value}
     own |= {
         f"{name}_seconds": value[name] for name in ("connect_timeout", "timeout") if name in value
     }
-    exchange = Exchange(
-        **{"method": "GET"}
-        | {name: getattr(first, name) for name in INHERITED}
-        | own
-        | {"url": url, "port": url.port if "url" in value else None}
-    )
+    port = url.port if "url" in value else None
+    exchange = Exchange(**{"method": "GET"} | inherited | own | {"url": url, "port": port})
     times = {f"{name}_seconds": value[name] for name in ("every", "within") if name in value}
     return Verify(exchange, **times)
 

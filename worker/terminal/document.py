@@ -67,7 +67,7 @@ def _said(key: str, value: Any, broadcast: Document) -> list[str]:
     """A value, as a configuration has it. Lines after the first belong below it."""
     if key in {"endpoints", "not_ready"}:
         return [str(len(value)), *map(_pod, value)]
-    if key == "expect.json" and value:
+    if key.endswith("expect.json") and value:
         texts = {pointer: json.dumps(each, ensure_ascii=False) for pointer, each in value.items()}
         return ["", *(f"{pointer or 'the whole'}: {text}" for pointer, text in texts.items())]
     if key in {"request", "verify_request"} and value:

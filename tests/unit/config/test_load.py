@@ -338,6 +338,32 @@ broadcasts:
     assert "expected a header name" in message
 
 
+BEARER = Auth(bearer="t0ken")
+HEADER = (("Authorization", "t0ken"),)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "auth", "headers"),
+    [
+        ("auth: {bearer: {env: TOKEN}}", "headers: {X-A: a}", BEARER, (("X-A", "a"),)),
+        ("auth: {bearer: {env: TOKEN}}", "headers: {Authorization: {env: TOKEN}}", None, HEADER),
+        (
+            "headers: {X-A: a, Authorization: {env: PASSWORD}}",
+            "auth: {bearer: {env: TOKEN}}",
+            BEARER,
+            (("X-A", "a"),),
+        ),
+        ("headers: {Authorization: {env: TOKEN}}", "every: 1s", None, HEADER),
+    ],
+)
+def test_a_verification_sends_one_authorization(
+    first: str, second: str, auth: Auth | None, headers: tuple[tuple[str, str], ...], tmp_path: Path
+) -> None:
+    verify = one(tmp_path, f"  {first}\n  verify: {{path: /x, {second}}}\n").verify
+    assert verify
+    assert (verify.exchange.auth, verify.exchange.headers) == (auth, headers)
+
+
 def test_a_verification_has_what_the_broadcast_has_unless_it_says_otherwise(tmp_path: Path) -> None:
     more = "  headers: {X-A: a}\n  auth: {bearer: {env: TOKEN}}\n  timeout: 3s\n  method: PUT\n"
     entry = one(tmp_path, f"{more}  verify: {{path: '/-/config?x'}}\n")

@@ -18,7 +18,10 @@ class Admission:
         self._failed = 0
 
     def choose(self, answer: Answer) -> None:
-        """Completes the canaries: the first ones of the answer, in place of those that are lost."""
+        """Completes the canaries: the first ones of the answer, in place of those that are lost.
+
+        One that has failed already, since it has no port, ends the broadcast as any canary does.
+        """
         entries = self._books.entries
         stay = (each for each in self.canaries if not self._is_lost(entries[each]))
         self.canaries = dict.fromkeys(stay)
@@ -26,6 +29,8 @@ class Admission:
             if len(self.canaries) == self._books.broadcast.canary:
                 return
             self.canaries[endpoint] = None
+            if entries[endpoint].phase == "failed":
+                self._books.given_up = self._books.given_up or "canary_failed"
 
     def _is_lost(self, entry: Entry) -> bool:
         """True if it is no more, or not ready and not in use, before anything came of it."""

@@ -239,8 +239,11 @@ class Ledger:
         entries, number, newcomers = self.books.entries, self.books.questions, 0
         for endpoint in answer.endpoints:
             entry = entries.get(endpoint)
-            newcomers += entry is None
-            entry = entry or newcomer(endpoint, answer, number)
+            if entry is None:
+                newcomers += 1
+                entry = newcomer(endpoint, answer, number)
+                if entry.phase == "failed":
+                    self._admission.failed(endpoint)
             if self._proofs:
                 entry = self._proofs.listed(entry, endpoint, self._questions.asked_at, now)
             entries[endpoint] = entry._replace(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.records import broadcast, verified
 from worker.model import Answer, CallResult, Endpoint
 from worker.rounds.ledger import Ledger
@@ -195,3 +197,26 @@ def test_one_that_waits_for_a_place_and_is_listed_again_is_polled_once() -> None
     assert start(book, 3.3) == [pod(2)]
     end(book, 3.4, 2)
     assert start(book, 3.4) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "given_up"),
+    [
+        ({"canary": 1}, "canary_failed"),
+        ({"max_failed": 0}, "max_failed"),
+        ({"max_failed": 1}, None),
+    ],
+)
+def test_a_pod_without_the_port_counts_as_one_that_failed(
+    fields: dict[str, Any], given_up: str | None
+) -> None:
+    book = Ledger(BROADCAST._replace(verify=None, **fields), 0)
+    portless = pod(1)._replace(port=0)
+    said = listing(0, 1, 2)
+    tell(book, said._replace(endpoints=(portless, pod(2))), 0)
+    assert start(book, 0) == ([] if given_up else [pod(2)])
+    assert book.books.given_up == given_up
+    if given_up:
+        assert step(book, 0) == Finish("given_up")
+        report = book.report(0)
+        assert (report.reason, report.count_of("cancelled")) == (given_up, 1)

@@ -74,7 +74,7 @@ class Progress:
             self.failed += 1
         elif what == "verify.succeeded" or not self.verifies:
             self.acknowledged += 1
-        elif what == "call.succeeded":
+        else:
             self.asked += 1
             self._turn_to("verifying")
 

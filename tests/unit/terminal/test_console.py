@@ -95,6 +95,20 @@ def test_results_are_counted_and_who_is_called_again_is_waited_for(story: Story)
     assert said_of(progress(story), 12.0) == "1 of 3, 1 failed  deadline in 4:48  calling"
 
 
+def test_with_verify_who_was_asked_and_who_is_verified_are_told_apart() -> None:
+    story = Story()
+    observe(story, "broadcast.started", deadline_seconds=300.0, verify="http://web:8080/-/config")
+    observe(story, "endpoints.resolved", round=1, newcomers=3)
+    for endpoint in (POD, OTHER):
+        observe(story, "call.succeeded", endpoint=endpoint)
+    said = "0 of 3 verified (2 asked), 0 failed  deadline in 5:00  verifying"
+    assert said_of(progress(story), 0.0) == said
+    observe(story, "verify.waiting", endpoint=OTHER, polls=1, error_message="no")
+    observe(story, "verify.succeeded", endpoint=POD, polls=1, verified_seconds=0.1)
+    observe(story, "verify.failed", endpoint=OTHER, polls=9, error_type="not_verified")
+    assert status(progress(story), 0.0) == "1 of 3 verified (2 asked), 1 failed  deadline in 5:00"
+
+
 def test_a_wait_counts_down_and_so_does_the_deadline_not_past_zero(story: Story) -> None:
     observe(story, "resolution.waiting", 295.0, reason="cached_answer", wait_seconds=5.0)
     assert activity(progress(story), 296.5) == "waiting for a newer answer, 4 s"

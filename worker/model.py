@@ -362,6 +362,11 @@ class EndpointReport(NamedTuple):
     target: Target | None = None
     verified_seconds: float | None = None
 
+    @property
+    def name(self) -> str:
+        """The endpoint for a person, with its pod's name where it is known."""
+        return named(self.endpoint, self.target.pod if self.target else None)
+
 
 class BroadcastReport(NamedTuple):
     """The report on one broadcast. Each endpoint is acknowledged, failed, gone or cancelled.

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from worker.calls.connection import LocalError
-from worker.calls.request import pieces_of, prepare
+from worker.calls.request import Request, pieces_of, prepare
 from worker.commands.check import tls
 from worker.commands.loading import load, witnesses
 from worker.config.errors import Place
@@ -23,7 +23,6 @@ from worker.model import (
     Endpoint,
     EndpointReport,
     ResolutionFailure,
-    Verify,
 )
 from worker.options import Options
 from worker.report.hints import hint
@@ -88,7 +87,7 @@ def document(entry: Broadcast, answer: Answer | ResolutionFailure) -> Document:
     It has `error_type`, `error_message` and `hint` if the run could not be complete.
     """
     prepared = prepare(entry.exchange, TRACE_ID)
-    head = prepared.head(SPAN_ID).decode().removesuffix("\r\n\r\n")
+    poll = prepare(entry.verify.exchange, TRACE_ID) if entry.verify else None
     found: Document = {"name": entry.name, "qname": answer.qname}
     if isinstance(answer, Answer):
         found |= _pods(answer) if entry.discovery == "endpointslices" else _addresses(answer)
@@ -99,18 +98,17 @@ def document(entry: Broadcast, answer: Answer | ResolutionFailure) -> Document:
     return {
         **found,
         "tls": tls(entry.exchange),
-        "request": head.split("\r\n"),
+        "request": _head(prepared),
         "body": MASK if entry.exchange.body_is_secret else _body(entry),
         "body_bytes": entry.exchange.body_bytes,
-        **({"verify_request": _verify_request(entry.verify)} if entry.verify else {}),
+        **({"verify_request": _head(poll)} if poll else {}),
         "differs_per_call": ["traceparent"] if traced else [],
     }
 
 
-def _verify_request(verify: Verify) -> list[str]:
-    """The head of a poll of `verify`, which has no body."""
-    head = prepare(verify.exchange, TRACE_ID).head(SPAN_ID).decode()
-    return head.removesuffix("\r\n\r\n").split("\r\n")
+def _head(request: Request) -> list[str]:
+    """The request line and the header fields."""
+    return request.head(SPAN_ID).decode().removesuffix("\r\n\r\n").split("\r\n")
 
 
 def _body(entry: Broadcast) -> str:

@@ -87,9 +87,9 @@ def _split(parts: re.Match[str], node: Node) -> Url:
 
 def with_target(url: Url, target: str) -> Url:
     """The URL with another path and query."""
-    scheme, _, rest = url.text.partition("://")
-    host = re.split("[/?]", rest, maxsplit=1)[0]
-    return url._replace(text=f"{scheme}://{host}{target}", target=target)
+    parts = PARTS.fullmatch(url.text)
+    assert parts  # it was read
+    return url._replace(text=url.text[: parts.start(4)] + target, target=target)
 
 
 def has_port(url: Url) -> bool:

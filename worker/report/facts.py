@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from worker.model import Broadcast, BroadcastReport, CallResult, Endpoint, Exchange, named
+from worker.model import Broadcast, BroadcastReport, CallResult, Endpoint, Exchange
 from worker.words import Ending
 
 NO_CALL = CallResult(Endpoint("", 0), span_id="", duration_seconds=0.0)
@@ -29,7 +29,6 @@ class Facts(NamedTuple):
     stale: bool  # the last answer may be an old copy
     ended_by_run: bool  # the run's deadline is earlier than the broadcast's
     has_credentials: bool
-    within: float  # of `verify`, in seconds
     slowest: str  # of those who did show the effect, and its time, in brackets
     path: str
     service: str
@@ -60,7 +59,6 @@ def facts_of(broadcast: Broadcast, report: BroadcastReport) -> Facts:
         stale=report.stale,
         ended_by_run=report.ended_by_run,
         has_credentials=bool(exchange.auth) or "authorization" in headers,
-        within=broadcast.verify.within_seconds if broadcast.verify else 0.0,
         slowest=_slowest(report),
         path=exchange.url.target.partition("?")[0],
         service=service,
@@ -72,9 +70,7 @@ def _slowest(report: BroadcastReport) -> str:
     slowest = report.slowest
     if not slowest:
         return ""
-    pod = slowest.target.pod if slowest.target else None
-    who = named(slowest.endpoint, pod)
-    return f" (of the others, {who} took longest: {slowest.verified_seconds:.1f} s)"
+    return f" (of the others, {slowest.name} took longest: {slowest.verified_seconds:.1f} s)"
 
 
 def _account(message: str) -> str:

@@ -180,8 +180,9 @@ HINTS: dict[tuple[str, Condition], str] = {
         "set log_response: true to see what they say"
     ),
     ("not_verified", lambda f: f.broadcast.verify): (
-        "the pods took the request, but did not show its effect within {within:g} s{slowest}: "
-        "verify.failed says what each of them answered; raise verify.within if they need longer"
+        "the pods took the request, but did not show its effect within "
+        "{broadcast.verify.within_seconds:g} s{slowest}: verify.failed says what each of "
+        "them answered; raise verify.within if they need longer"
     ),
     ("no_port", always): (
         "the pods' EndpointSlices have no TCP port {broadcast.port_name}: set port_name to the "

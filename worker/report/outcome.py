@@ -76,16 +76,12 @@ def failed_endpoints(report: BroadcastReport) -> str | None:
     With the pod's name where it is known: `web-7d4b9-x2x (10.0.0.7:8080) status 503`.
     """
     failed = [each for each in report.endpoints if each.verdict == "failed"]
-    return _listed([f"{_named(each)} {_cause(each)}" for each in failed])
+    return _listed([f"{each.name} {_cause(each)}" for each in failed])
 
 
 def not_ready_endpoints(report: BroadcastReport) -> str | None:
     """The first 20 that were not called, since they are not ready; None if there are none."""
     return _listed([named(endpoint, target.pod) for endpoint, target in report.not_ready.items()])
-
-
-def _named(report: EndpointReport) -> str:
-    return named(report.endpoint, report.target.pod if report.target else None)
 
 
 def _cause(report: EndpointReport) -> str:

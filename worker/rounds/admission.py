@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from worker.model import Answer, Endpoint
 from worker.rounds.books import Books, Entry
+from worker.words import GivenUp
 
 
 class Admission:
@@ -30,7 +31,7 @@ class Admission:
                 return
             self.canaries[endpoint] = None
             if entries[endpoint].phase == "failed":
-                self._books.given_up = self._books.given_up or "canary_failed"
+                self._give_up("canary_failed")
 
     def _is_lost(self, entry: Entry) -> bool:
         """True if it is no more, or not ready and not in use, before anything came of it."""
@@ -47,12 +48,12 @@ class Admission:
 
     def failed(self, endpoint: Endpoint) -> None:
         """Books that an endpoint failed for good."""
-        books, most = self._books, self._books.broadcast.max_failed
+        most = self._books.broadcast.max_failed
         self._failed += 1
         if not self.is_open and endpoint in self.canaries:
-            books.given_up = books.given_up or "canary_failed"
+            self._give_up("canary_failed")
         elif most is not None and self._failed > most:
-            books.given_up = books.given_up or "max_failed"
+            self._give_up("max_failed")
 
     def opens(self) -> bool:
         """True once, when all canaries have acknowledged: everybody may be called then.
@@ -69,4 +70,8 @@ class Admission:
         """Books that nothing more will come: those who were held back are never called."""
         held_back = (e for e in self._books.entries.values() if e.may_be_called and not e.attempts)
         if not self.is_open and any(held_back):
-            self._books.given_up = self._books.given_up or "canary_failed"
+            self._give_up("canary_failed")
+
+    def _give_up(self, reason: GivenUp) -> None:
+        """The first reason stands."""
+        self._books.given_up = self._books.given_up or reason

@@ -34,6 +34,7 @@ from typing import Any, NamedTuple
 import coverage
 import pytest
 
+from tests.loopback import serving
 from tests.mutation.mutants import Mutant, mutants
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +61,7 @@ LIBRARIES = (
     *("asyncio", "pyte", "rich.live"),
 )
 START_SECONDS = 60  # to import and collect tests on a busy machine
+HANG_SECONDS = 10  # many changes make a test wait for what never comes
 SLOW = 10  # a change that makes tests take so many times as long has been noticed
 WHOLE_PROGRAM_SECONDS = 600
 
@@ -179,6 +181,7 @@ def start_near(change: Change, tests: Tests) -> int:
     limit = START_SECONDS + SLOW * sum(tests.seconds[name] for name in names)
     signal.alarm(math.ceil(limit))
     sys.meta_path.insert(0, Broken(change))
+    serving.HANG_SECONDS = HANG_SECONDS
     files = dict.fromkeys(name.partition("::")[0] for name in names)
     os._exit(run_pytest(files, Chosen(names)))
 

@@ -18,7 +18,8 @@ from hypothesis.errors import NoSuchExample
 from tests.simulation.cluster import Scenario
 from tests.simulation.stored import shortened
 from tests.simulation.test_promise import any_scenarios, check, run
-from worker.model import Answer, Broadcast, CallResult, Endpoint, EndpointReport
+from worker.model import Answer, Broadcast, CallResult, Endpoint
+from worker.report.records import EndpointReport
 from worker.rounds import ledger, schedule, verdict
 from worker.rounds import run as rounds
 from worker.rounds.admission import Admission

@@ -10,7 +10,8 @@ from typing import Any
 
 from tests.simulation.clocks import EPSILON, Believed, believed, in_flight, questions_of
 from tests.simulation.cluster import SimulatedCall, SimulatedWorld
-from worker.model import Broadcast, BroadcastReport, Endpoint
+from worker.model import Broadcast, Endpoint
+from worker.report.records import BroadcastReport
 
 
 def check(

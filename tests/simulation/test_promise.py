@@ -32,15 +32,9 @@ from tests.simulation.cluster import (
 from worker.log.masking import Masker
 from worker.log.setup import configure, summary_line
 from worker.log.sink import Sink
-from worker.model import (
-    Answer,
-    Broadcast,
-    BroadcastReport,
-    Endpoint,
-    ResolutionFailure,
-    RunReport,
-)
+from worker.model import Answer, Broadcast, Endpoint, ResolutionFailure
 from worker.report.outcome import summary as run_summary
+from worker.report.records import BroadcastReport, RunReport
 from worker.rounds.ledger import LATE_ANSWER_SECONDS
 from worker.rounds.run import Rounds
 from worker.stop import Stop

@@ -15,18 +15,11 @@ from worker.config.errors import Place
 from worker.discovery.source import Witnesses, sources
 from worker.log.formats import printable
 from worker.log.masking import MASK, Masker
-from worker.model import (
-    Answer,
-    Broadcast,
-    BroadcastReport,
-    CallResult,
-    Endpoint,
-    EndpointReport,
-    ResolutionFailure,
-)
+from worker.model import Answer, Broadcast, CallResult, Endpoint, ResolutionFailure
 from worker.options import Options
 from worker.report.hints import hint
 from worker.report.outcome import exit_code
+from worker.report.records import BroadcastReport, EndpointReport
 from worker.stop import Stop
 from worker.terminal.document import Document, masked, to_json, to_text
 

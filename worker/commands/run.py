@@ -22,9 +22,10 @@ from worker.log.formats import LogFormat
 from worker.log.masking import Masker
 from worker.log.setup import Display, configure, summary_line
 from worker.log.sink import Sink
-from worker.model import Config, RunReport
+from worker.model import Config
 from worker.options import Options
 from worker.report import outcome
+from worker.report.records import RunReport
 from worker.rounds.run import Rounds
 from worker.rounds.world import LiveWorld
 from worker.stop import Stop, Stopped, start_thread

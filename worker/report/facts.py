@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from worker.model import Broadcast, BroadcastReport, CallResult, Endpoint, Exchange
+from worker.model import Broadcast, CallResult, Endpoint, Exchange
+from worker.report.records import BroadcastReport
 from worker.words import Ending
 
 NO_CALL = CallResult(Endpoint("", 0), span_id="", duration_seconds=0.0)

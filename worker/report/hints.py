@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from worker.model import Broadcast, BroadcastReport
+from worker.model import Broadcast
 from worker.report.facts import Facts, facts_of
+from worker.report.records import BroadcastReport
 
 Condition = Callable[[Facts], object]
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import get_args
 
-from worker.model import BroadcastReport, EndpointReport, RunReport, named
+from worker.model import named
+from worker.report.records import BroadcastReport, EndpointReport, RunReport
 from worker.words import LEVELS, OUTCOMES, Level, Outcome, Reason, Verdict, worst
 
 EXIT_CODES: dict[Outcome, int] = {"complete": 0, "partial": 3, "failed": 4}

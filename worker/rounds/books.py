@@ -1,7 +1,8 @@
 """The books of one broadcast: its endpoints, the last answer, and the calls in flight.
 
 `ledger` writes the books and decides by them. `verdict` reads them once the broadcast is over.
-Their methods tell who is owed a call, who may come back, and if the result is confirmed.
+Their methods tell who is owed a call, who may come back, if the result is confirmed, and what is
+lacking.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from worker.model import Answer, Broadcast, CallResult, Endpoint, ResolutionFailure, Target
 from worker.rounds import rules
-from worker.words import RESOLUTION_ERRORS, Ending, GivenUp
+from worker.words import RESOLUTION_ERRORS, Ending, GivenUp, WaitReason
 
 MAX_TEXTS = 200  # of pods, 4 KiB each, that differ: only a hint needs one of them
 Phase = Literal["owed", "queued", "called", "proving", "polled", "proved", "acknowledged", "failed"]
@@ -190,3 +191,16 @@ class Books:
         if self.failure or self.given_up or not self.is_after_calls():
             return False
         return not any(self.is_owed(e) or self.is_unproved(e) for e in self.entries.values())
+
+    @property
+    def lack(self) -> WaitReason:
+        """What it waits for while no call is in flight or about to begin."""
+        if self.failure or (self.too_few() and not (self.answer and self.answer.endpoints)):
+            return "no_answer"
+        if any(self.owed()):
+            return "backoff"
+        if self.too_few():
+            return "min_pods"
+        if self.confirmed():
+            return "absent"
+        return "confirming" if self.answer and self.answer.exact else "cached_answer"

@@ -12,14 +12,8 @@ from collections import deque
 from collections.abc import Iterable
 from itertools import islice
 
-from worker.model import (
-    Answer,
-    Broadcast,
-    BroadcastReport,
-    CallResult,
-    Endpoint,
-    ResolutionFailure,
-)
+from worker.model import Answer, Broadcast, CallResult, Endpoint, ResolutionFailure
+from worker.report.records import BroadcastReport
 from worker.rounds import rules, verdict
 from worker.rounds.admission import Admission
 from worker.rounds.books import Books, Entry, newcomer
@@ -37,7 +31,7 @@ from worker.rounds.steps import (
     Step,
     Wait,
 )
-from worker.words import Ending, WaitReason
+from worker.words import Ending
 
 # A question ends by itself at the deadline. Its result may come this much later.
 LATE_ANSWER_SECONDS = 0.5
@@ -179,19 +173,7 @@ class Ledger:
             return Wait(until, "question")
         if busy and not books.in_flight and not self._may_call(now):
             return Wait(until, "proofs")
-        return Wait(until, "calls" if busy else self._wait_reason())
-
-    def _wait_reason(self) -> WaitReason:
-        books = self.books
-        if books.failure or (books.too_few() and not (books.answer and books.answer.endpoints)):
-            return "no_answer"
-        if any(books.owed()):
-            return "backoff"
-        if books.too_few():
-            return "min_pods"
-        if books.confirmed():
-            return "absent"
-        return "confirming" if books.answer and books.answer.exact else "cached_answer"
+        return Wait(until, "calls" if busy else books.lack)
 
     # --- what happened ------------------------------------------------------------------------
 

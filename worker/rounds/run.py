@@ -14,17 +14,10 @@ from typing import assert_never
 from worker.calls.loop import Ended
 from worker.log.sentences import WAITING
 from worker.log.setup import Log
-from worker.model import (
-    Answer,
-    Broadcast,
-    BroadcastReport,
-    CallResult,
-    Endpoint,
-    ResolutionFailure,
-    Target,
-)
+from worker.model import Answer, Broadcast, CallResult, Endpoint, ResolutionFailure, Target
 from worker.report.hints import hint
 from worker.report.outcome import exit_code, failed_endpoints, level, not_ready_endpoints
+from worker.report.records import BroadcastReport
 from worker.rounds.schedule import Schedule
 from worker.rounds.steps import Ask, Booked, Call, Cut, Expire, Finish, Wait
 from worker.rounds.world import Message, World

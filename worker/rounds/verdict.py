@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from worker.model import BroadcastReport, Endpoint, EndpointReport, Target
+from worker.model import Endpoint, Target
 from worker.report.outcome import outcome_of
+from worker.report.records import BroadcastReport, EndpointReport
 from worker.rounds.books import Books, Entry
 from worker.words import RESOLUTION_ERRORS, Reason, Verdict
 

@@ -1,22 +1,25 @@
-"""A call that a file of its own keeps from being made."""
+"""What is known of a call, and one that a file of its own keeps from being made."""
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.loopback import calling
-from tests.loopback.pods import Pods
+from tests.loopback.pods import Pods, reply, silent
 from tests.loopback.serving import HANG_SECONDS
 from tests.records import parsed
 from worker.calls.call import Caller
 from worker.calls.connection import LocalError
 from worker.calls.request import PIECE_BYTES, pieces_of
+from worker.calls.response import KEPT_FIELD_BYTES
 from worker.config.tls import tls_context
-from worker.model import BodyFile, CallResult, Endpoint, Exchange, Tls
+from worker.model import BodyFile, CallResult, Endpoint, Exchange, Expect, LogResponse, Tls
 
 LONG = b"".join(number.to_bytes(4) for number in range(50_000))
 
@@ -29,9 +32,86 @@ def body(tmp_path: Path) -> BodyFile:
     return BodyFile(str(path), os.open(path, os.O_RDONLY), len(LONG), state.st_mtime_ns)
 
 
-def called(pods: Pods, exchange: Exchange) -> CallResult:
+def called(pods: Pods, exchange: Exchange, ends_at: float = math.inf) -> CallResult:
     call = Caller(exchange, "0" * 32, tls_context).call
-    return calling.make(call(Endpoint(pods.addresses[0], pods.port), "0" * 16))
+    return calling.make(call(Endpoint(pods.addresses[0], pods.port), "0" * 16, ends_at))
+
+
+def timed(result: CallResult) -> CallResult:
+    """The result without its durations, which make sense."""
+    assert result.connect_seconds is not None
+    assert 0 < result.connect_seconds <= result.duration_seconds < HANG_SECONDS
+    return result._replace(connect_seconds=None, duration_seconds=0.0)
+
+
+FIELDS = ["Retry-After: 7", "Allow: PURGE", "Server: web/1", "Location: /there"]
+
+
+@pytest.mark.parametrize("log_response", ["none", "failures", "all"])
+def test_what_is_kept_of_a_failure(log_response: LogResponse) -> None:
+    body = b"x" * (KEPT_FIELD_BYTES + 1)
+    with Pods(1) as pods:
+        pods[0].script(reply(503, body, FIELDS))
+        exchange = Exchange(parsed(f"http://web:{pods.port}/"), log_response=log_response)
+        assert timed(called(pods, exchange)) == CallResult(
+            Endpoint(pods.addresses[0], pods.port),
+            span_id="0" * 16,
+            duration_seconds=0.0,
+            status_code=503,
+            error_type="status",
+            error_message="answered 503 Service Unavailable",
+            retry_after_seconds=7.0,
+            allow="PURGE",
+            server="web/1",
+            location="/there",
+            response_body=None if log_response == "none" else body[:-1],
+        )
+
+
+@pytest.mark.parametrize("log_response", ["none", "failures", "all"])
+def test_what_is_kept_of_a_success(log_response: LogResponse) -> None:
+    with Pods(1) as pods:
+        pods[0].script(reply(200, b"purged", FIELDS))
+        exchange = Exchange(parsed(f"http://web:{pods.port}/"), log_response=log_response)
+        assert timed(called(pods, exchange)) == CallResult(
+            Endpoint(pods.addresses[0], pods.port),
+            span_id="0" * 16,
+            duration_seconds=0.0,
+            status_code=200,
+            response_body=b"purged" if log_response == "all" else None,
+        )
+
+
+def test_a_body_is_looked_at_beyond_what_is_logged_of_it() -> None:
+    with Pods(1) as pods:
+        pods[0].script(reply(200, b"x" * KEPT_FIELD_BYTES + b"done"))
+        url = parsed(f"http://web:{pods.port}/")
+        exchange = Exchange(url, expect=Expect(body_contains=b"done"), log_response="all")
+        result = called(pods, exchange)
+        assert result.error_type is None
+        assert result.response_body == b"x" * KEPT_FIELD_BYTES
+
+
+def test_an_empty_body_is_none() -> None:
+    with Pods(1) as pods:
+        url = parsed(f"http://web:{pods.port}/")
+        for status in (200, 500):
+            pods[0].script(reply(status, b""))
+            assert called(pods, Exchange(url, log_response="all")).response_body is None
+
+
+@pytest.mark.parametrize("limit", ["timeout_seconds", "ends_at"])
+def test_a_call_ends_when_the_first_of_its_limits_is_reached(limit: str) -> None:
+    """A test that waits for the other one fails: it would hang."""
+    with Pods(1) as pods:
+        pods[0].script(silent)
+        short, long = 0.05, 10 * HANG_SECONDS
+        seconds = short if limit == "timeout_seconds" else long
+        exchange = Exchange(parsed(f"http://web:{pods.port}/"), timeout_seconds=seconds)
+        ends_at = time.monotonic() + (short if limit == "ends_at" else long)
+        result = timed(called(pods, exchange, ends_at))
+        assert (result.error_type, result.status_code) == ("timeout", None)
+        assert result.error_message == "no whole response in time"
 
 
 def test_a_body_in_its_file_is_sent_in_pieces(body: BodyFile) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tests.records import broadcast, changed
-from worker.model import Auth, Broadcast, BroadcastReport, CallResult, Endpoint, EndpointReport, Tls
+from worker.model import Auth, Broadcast, CallResult, Endpoint, Tls
 from worker.report.hints import HINTS, hint
+from worker.report.records import BroadcastReport, EndpointReport
 from worker.words import CallError, Ending
 
 BROADCAST = broadcast("http://web.shop:8080/clear", method="PURGE")

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from worker.model import BroadcastReport, CallResult, Endpoint, EndpointReport, RunReport
+from worker.model import CallResult, Endpoint
 from worker.report import outcome as report
+from worker.report.records import BroadcastReport, EndpointReport, RunReport
 from worker.words import CallError, Outcome, Verdict
 
 

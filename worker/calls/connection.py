@@ -24,7 +24,6 @@ class CutOff(Exception):
     """Ends the wait of a call that is cut off, which then fails with `error_type`."""
 
     def __init__(self, error_type: CallError) -> None:
-        super().__init__(error_type)
         self.error_type = error_type
 
 

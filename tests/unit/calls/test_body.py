@@ -170,6 +170,10 @@ def test_the_first_pointer_that_does_not_hold_is_named_and_the_others_are_counte
     assert said('{"a": 1, "b": [1.50, true]}', *expected) == message
 
 
+def test_what_was_found_is_shown_as_it_is_written() -> None:
+    assert said('{"a": "größer"}', at("/a", 1)) == 'expected /a to be 1, got "größer"'
+
+
 def test_what_was_found_is_cut() -> None:
     body = json.dumps("x" * 60_000)
     assert said(body, at("", 1)) == f"expected the whole to be 1, got {body[:4096]}"

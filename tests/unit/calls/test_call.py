@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import time
@@ -17,7 +18,7 @@ from tests.records import parsed
 from worker.calls.call import Caller
 from worker.calls.connection import LocalError
 from worker.calls.request import PIECE_BYTES, pieces_of
-from worker.calls.response import KEPT_FIELD_BYTES
+from worker.calls.response import KEPT_FIELD_BYTES, Response
 from worker.config.tls import tls_context
 from worker.model import BodyFile, CallResult, Endpoint, Exchange, Expect, LogResponse, Tls
 
@@ -98,6 +99,19 @@ def test_an_empty_body_is_none() -> None:
         for status in (200, 500):
             pods[0].script(reply(status, b""))
             assert called(pods, Exchange(url, log_response="all")).response_body is None
+
+
+def test_what_was_read_is_freed_at_once() -> None:
+    """A response and its parser refer to each other, so they would wait for a collection."""
+    with Pods(1) as pods:
+        exchange = Exchange(parsed(f"http://web:{pods.port}/"))
+        gc.collect()
+        gc.disable()
+        try:
+            called(pods, exchange)
+            assert [each for each in gc.get_objects() if isinstance(each, Response)] == []
+        finally:
+            gc.enable()
 
 
 @pytest.mark.parametrize("limit", ["timeout_seconds", "ends_at"])

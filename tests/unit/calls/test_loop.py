@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import socket
 import threading
 import time
 import types
@@ -115,6 +116,98 @@ def test_when_the_time_of_one_call_is_up_the_loop_sleeps_again() -> None:
     assert loop.wakes < 20
     long.arrive()
     assert arrived.get(timeout=HANG_SECONDS) == [Ended(1, RESULT)]
+
+
+def test_each_call_ends_when_its_own_time_is_up() -> None:
+    arrived: SimpleQueue[list[Ended]] = SimpleQueue()
+    loop, long = Loop(arrived.put), Pipe()
+    loop.start(1, [long.call()])
+    loop.start(2, [Pipe().call(0.01)])
+    loop.start(3, [Pipe().call(0.05)])
+    assert arrived.get(timeout=HANG_SECONDS / 2) == [Ended(2, LATE)]
+    assert arrived.get(timeout=HANG_SECONDS / 2) == [Ended(3, LATE)]
+    long.arrive()
+    assert arrived.get(timeout=HANG_SECONDS) == [Ended(1, RESULT)]
+
+
+def late_ones(loop: Loop, ended: Callable[[], list[Ended]], times: int) -> None:
+    for _ in range(times):
+        loop.start(2, [Pipe().call(0.01)])
+        assert ended() == [Ended(2, LATE)]
+
+
+def cut_ones(loop: Loop, ended: Callable[[], list[Ended]], times: int) -> None:
+    for _ in range(times):
+        loop.start(2, [Pipe().call()])
+        loop.cut(2, "cancelled")
+        assert ended() == [Ended(2, CUT)]
+
+
+@pytest.mark.parametrize("others", [late_ones, cut_ones])
+def test_nobody_waits_longer_than_needed(
+    others: Callable[[Loop, Callable[[], list[Ended]], int], None],
+) -> None:
+    """A second for each of ten, and another call's time would be up before."""
+    arrived: SimpleQueue[list[Ended]] = SimpleQueue()
+    loop, slow = Loop(arrived.put), Pipe()
+    loop.start(1, [slow.call(seconds=5.0)])
+    others(loop, lambda: arrived.get(timeout=HANG_SECONDS), 10)
+    slow.arrive()
+    assert arrived.get(timeout=HANG_SECONDS) == [Ended(1, RESULT)]
+
+
+def test_an_order_that_is_there_is_not_waited_for() -> None:
+    """Each call that has ended starts the next one, ten times, in the loop's own thread."""
+    arrived: SimpleQueue[list[Ended]] = SimpleQueue()
+    left = iter(range(10))
+
+    async def call() -> CallResult:
+        return RESULT
+
+    def post(ended: list[Ended]) -> None:
+        if ended[0].number == 2 and next(left, None) is not None:
+            loop.start(2, [call()])
+        else:
+            arrived.put(ended)
+
+    loop, slow = Loop(post), Pipe()
+    loop.start(1, [slow.call(seconds=5.0)])
+    loop.start(2, [call()])
+    assert arrived.get(timeout=HANG_SECONDS) == [Ended(2, RESULT)]
+    slow.arrive()
+    assert arrived.get(timeout=HANG_SECONDS) == [Ended(1, RESULT)]
+
+
+def test_a_call_may_wait_to_write_and_then_to_read() -> None:
+    arrived: SimpleQueue[list[Ended]] = SimpleQueue()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    written = threading.Event()
+
+    @types.coroutine
+    def wait(event: int) -> Generator[SocketWait, None, None]:
+        yield SocketWait(ours.fileno(), event, time.monotonic() + HANG_SECONDS)
+
+    async def call() -> CallResult:
+        await wait(select.EPOLLOUT)
+        written.set()
+        await wait(select.EPOLLIN)
+        assert ours.recv(1) == b"x"
+        return RESULT
+
+    async def nothing() -> CallResult:
+        return CUT
+
+    loop = Loop(arrived.put)
+    loop.start(1, [call()])
+    assert written.wait(HANG_SECONDS)
+    for _ in range(3):  # the loop goes round
+        loop.start(2, [nothing()])
+        assert arrived.get(timeout=HANG_SECONDS) == [Ended(2, CUT)]
+    theirs.send(b"x")
+    assert arrived.get(timeout=HANG_SECONDS) == [Ended(1, RESULT)]
+    ours.close()
+    theirs.close()
 
 
 @pytest.mark.parametrize("cut", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -12,7 +13,7 @@ from tests.loopback.serving import HANG_SECONDS
 from tests.records import parsed
 from worker.calls.call import Caller
 from worker.calls.loop import Ended
-from worker.calls.pool import Pool, cpu_quota, thread_count
+from worker.calls.pool import Pool, cpu_quota, pool_size, thread_count
 from worker.config.tls import tls_context
 from worker.model import CallResult, Endpoint, Exchange
 
@@ -57,6 +58,15 @@ def test_the_quota_of_a_cgroup(files: dict[str, str], quota: float | None, tmp_p
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     assert cpu_quota(tmp_path) == quota
+
+
+def test_the_processors_of_this_process_count() -> None:
+    all_of_them = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(all_of_them)})
+    try:
+        assert pool_size() == 1
+    finally:
+        os.sched_setaffinity(0, all_of_them)
 
 
 def test_calls_are_spread_and_a_cut_reaches_all_of_them() -> None:

@@ -42,6 +42,7 @@ def verdict(packets: Iterable[bytes], method: str = "POST") -> Verdict:
             response.feed(packet)
         if not response.whole:
             response.end(None)
+        assert response.whole
         failure = judge(response, ONLY_200)
     except ProtocolError as error:
         failure = "protocol", str(error)
@@ -109,6 +110,19 @@ FIRST: dict[str, tuple[bytes, Verdict]] = {
     "empty lines before, between and behind": (
         b"\r\n\r\n" + HINTS + b"\r\n\r\n\r\n" + OK + b"\r\n\r\n",
         Verdict(200, body=b"ok"),
+    ),
+    "empty lines between interim responses": (
+        HINTS + b"\r\n\r\n\r\n" + HINTS + b"\r\n" + OK,
+        Verdict(200, body=b"ok"),
+    ),
+    "nothing": (b"", Verdict(None, "connection_reset", "closed before a response")),
+    "another version": (
+        b"HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        Verdict(200, "protocol", "HTTP/2.0 where HTTP/1.1 was asked for"),
+    ),
+    "another protocol": (
+        b"SSH-2.0-OpenSSH_10.0\r\n",
+        Verdict(None, "protocol", "Expected HTTP/, RTSP/ or ICE/"),
     ),
     "103 and nothing more": (HINTS + b"\r\n", Verdict(103, "protocol", BROKEN_OFF)),
     "103 and half of a 200": (

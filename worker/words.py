@@ -187,3 +187,11 @@ SIGNALS: dict[str, str] = {"SIGTERM": "Kubernetes sends this", "SIGINT": "Ctrl-C
 def worst(words: Iterable[Word], table: Mapping[str, str]) -> Word:
     """The one of the words that stands last in the table."""
     return max(words, key=list(table).index)
+
+
+def calls(number: int) -> str:
+    return f"{number} call{'s' * (number != 1)}"
+
+
+def after(number: int) -> str:
+    return f"after {calls(number)}" if number else "without a call"

@@ -108,6 +108,11 @@ def _another_fails(_nameserver: Nameserver, pods: Pods) -> None:
     pods[1].script(reply(503))
 
 
+def _both_fail(nameserver: Nameserver, pods: Pods) -> None:
+    _one_fails(nameserver, pods)
+    _another_fails(nameserver, pods)
+
+
 def _all_fail(_nameserver: Nameserver, pods: Pods) -> None:
     pods.die(*pods.addresses)
 
@@ -203,7 +208,8 @@ CASES = {
         ),
     ),
 }
-
+# For what the alerts do not look at.
+OTHER_CASES = {"both fail": Case(3, _both_fail, TWO)}
 
 # Enough to have every event, and every field of each.
 EVERY_EVENT = (
@@ -211,6 +217,7 @@ EVERY_EVENT = (
     "dns broken",
     "failed",
     "two broadcasts",
+    "both fail",
     "odd resolv.conf",
     "invalid",
     "usage",
@@ -225,8 +232,9 @@ EVERY_EVENT = (
 
 def record(cases: Iterable[str] = CASES, log_format: str = "json") -> Mapping[str, Recorded]:
     """Runs the cases, some at a time."""
+    cases_of = CASES | OTHER_CASES
     with ThreadPoolExecutor(4) as pool:
-        return dict(pool.map(lambda name: (name, _record(CASES[name], log_format)), cases))
+        return dict(pool.map(lambda name: (name, _record(cases_of[name], log_format)), cases))
 
 
 def finished(case: Case, log_format: str = "json") -> Finished:

@@ -74,7 +74,9 @@ def failed_once(example: Example, job: str, exit_code: int) -> tuple[Finished, E
     assert ended["status"]["failed"] == 1
     last = finished.entries[-1]
     assert (last["event"], last["exit_code"]) == ("run.finished", exit_code)
-    message = json.loads(run.terminated()["message"])
+    text = run.terminated()["message"]
+    assert text.strip() in example.kubectl("describe", "pod", run.pod)
+    message = json.loads(text)
     assert message.items() <= last.items()
     return finished, message
 
@@ -85,7 +87,13 @@ def test_a_pod_that_answers_500_fails_the_job_once_with_exit_3(example: Example)
     endpoint = f"{broken['status']['podIP']}:{PORT}"
     failed = finished.only("endpoint.failed")
     assert (failed["endpoint"], failed["attempts"]) == (endpoint, 2)
-    assert finished.only("broadcast.finished")["failed_endpoints"] == f"{endpoint} status 500"
+    answered = (failed["status_code"], failed["error_message"])
+    assert answered == (500, "answered 500 Internal Server Error")
+    named = f"{endpoint} status 500 after 2 calls"
+    assert finished.only("broadcast.finished")["failed_endpoints"] == named
+    assert (message["worst_broadcast"], message["reason"], message["missed_endpoints"]) == (
+        *(failed["broadcast"], "some_calls_failed", named),
+    )
     assert (message["outcome"], message["acknowledged"], message["failed"]) == ("partial", 3, 1)
     recorded = example.recorded(message["run_id"])
     assert recorded.pop(endpoint) == 2

@@ -74,7 +74,7 @@ def test_a_pod_that_never_shows_it_is_named(gateway: Gateway) -> None:
         'expected /version to be "3", got "1"',
     )
     done = finished.only("broadcast.finished")
-    assert done["failed_endpoints"] == f"{stubborn} not_verified"
+    assert done["failed_endpoints"] == f"{stubborn} not_verified after 1 call"
     versions = gateway.versions()
     assert versions.pop(stubborn) == "1"
     assert list(versions.values()) == ["3"] * REPLICAS

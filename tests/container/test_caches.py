@@ -113,10 +113,11 @@ def test_a_paused_container_is_exit_3_and_keeps_its_cache(run: Run, nginx: list[
         "endpoint": paused.endpoint,
         "attempts": 2,
         "error_type": "timeout",
+        "error_message": "no whole response in time",
         "listed": True,
     }
     ended = finished.only("broadcast.finished")
-    assert ended["failed_endpoints"] == f"{paused.endpoint} timeout"
+    assert ended["failed_endpoints"] == f"{paused.endpoint} timeout after 2 calls"
     assert (ended["outcome"], ended["reason"]) == ("partial", "some_calls_failed")
     assert (ended["seen"], ended["acknowledged"], ended["failed"]) == (3, 2, 1)
     others = [nginx[0], nginx[2]]

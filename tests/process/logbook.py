@@ -154,7 +154,7 @@ def check_log(
     Of hints test_hints.py has the sentences. With `not_ready`, the Kubernetes API was asked, and
     these are the pods that were not called.
     """
-    happened = list(happened)
+    happened = _with_last_calls(happened)
     started = finished.only("run.started")
     done = _finished(happened, reason, confirmed, not_ready)
     counts = {name: done[name] for name in ("seen", "acknowledged", "failed", "gone", "cancelled")}
@@ -188,6 +188,7 @@ def check_log(
                 for outcome in ("complete", "partial", "failed")
             },
             **counts,
+            **_worst(done, happened),
         },
     ]
     entries = _without_waits(finished, confirmed)
@@ -200,6 +201,48 @@ def check_log(
     assert len({entry["run_id"] for entry in finished.entries}) == 1
 
 
+def _with_last_calls(happened: Iterable[Entry]) -> list[Entry]:
+    """The entries, in which who failed says what its last call came to."""
+    last: dict[str, Entry] = {}
+    entries = []
+    for entry in happened:
+        if entry["event"] == "call.failed":
+            kept = ("status_code", "error_message")
+            last[entry["endpoint"]] = {name: entry[name] for name in kept if name in entry}
+        if entry["event"] == "endpoint.failed":
+            entry = last.get(entry["endpoint"], {}) | entry
+        entries.append(entry)
+    return entries
+
+
+def _worst(done: Entry, happened: Iterable[Entry]) -> Entry:
+    """What `run.finished` says of the broadcast, which is the only one."""
+    if "reason" not in done:
+        return {}
+    cancelled = [
+        f"{_named(entry)} cancelled {_after(entry)}"
+        for entry in happened
+        if entry["event"] == "endpoint.cancelled"
+    ]
+    missed = ", ".join(filter(None, [done.get("failed_endpoints"), *cancelled]))
+    fields = {"worst_broadcast": done["broadcast"], "reason": done["reason"]}
+    return fields | ({"missed_endpoints": missed} if missed else {})
+
+
+def _fitting(entries: list[str]) -> str | None:
+    """As many as are whole in 1,900 bytes with the number of those that are not shown."""
+    text, shown = ", ".join(entries), len(entries)
+    while len(text) > 1900:
+        shown -= 1
+        text = ", ".join([*entries[:shown], f"and {len(entries) - shown} more"])
+    return text or None
+
+
+def _after(entry: Entry) -> str:
+    attempts = entry["attempts"]
+    return f"after {attempts} call{'s' * (attempts > 1)}" if attempts else "without a call"
+
+
 def _finished(
     happened: list[Entry], reason: str | None, confirmed: bool, not_ready: Sequence[str] | None
 ) -> Entry:
@@ -208,10 +251,10 @@ def _finished(
     acknowledged, misses = events.count("call.succeeded"), events.count("endpoint.failed")
     dead, cancelled = events.count("endpoint.gone"), events.count("endpoint.cancelled")
     outcome = "complete" if reason is None else "partial" if acknowledged else "failed"
-    codes = {e["endpoint"]: e.get("status_code") for e in happened if e["event"] == "call.failed"}
     listed = [
         f"{_named(entry)} {entry['error_type']}"
-        + f" {codes.get(entry['endpoint'])}" * (entry["error_type"] == "status")
+        + f" {entry.get('status_code')}" * (entry["error_type"] == "status")
+        + f" {_after(entry)}"
         for entry in happened
         if entry["event"] == "endpoint.failed"
     ]
@@ -230,7 +273,7 @@ def _finished(
         rounds=sum(event in {"endpoints.resolved", "resolution.failed"} for event in events),
         calls=events.count("call.succeeded") + events.count("call.failed"),
         confirmed=confirmed,
-        failed_endpoints=", ".join(listed[:20] + ["…"] * (len(listed) > 20)) or None,
+        failed_endpoints=_fitting(listed),
         not_ready_endpoints=", ".join(not_ready or ()) or None,
     )
 

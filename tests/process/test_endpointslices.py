@@ -245,7 +245,7 @@ def test_a_pod_that_became_unready_is_still_owed_and_is_never_gone(
     line = finished.only("endpoint.failed")
     assert (line["target_pod"], line["error_type"], line["listed"]) == ("web-1", "status", False)
     done = finished.only("broadcast.finished")
-    assert done["failed_endpoints"] == f"web-1 ({pods.endpoints[1]}) status 503"
+    assert done["failed_endpoints"] == f"web-1 ({pods.endpoints[1]}) status 503 after 1 call"
     assert (done["not_ready"], "not_ready_endpoints" in done) == (0, False)
 
 

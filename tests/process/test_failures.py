@@ -377,6 +377,7 @@ def test_at_the_deadline_whoever_is_owed_a_call_is_failed(run: Run, three_pods: 
     missed_ones = [stable(entry) for entry in finished.events("endpoint.failed")]
     assert missed_ones == [
         missed(endpoint, "deadline", count)
+        | {"status_code": 503, "error_message": "answered 503 Service Unavailable"}
         for endpoint, count in zip(three_pods.endpoints, three_pods.requests.values(), strict=True)
     ]
     assert finished.only("broadcast.finished")["reason"] == "deadline"

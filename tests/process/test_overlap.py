@@ -158,7 +158,7 @@ def test_at_the_deadline_calls_in_flight_are_cut_whatever_their_timeout(
             succeeded(first),
             succeeded(third),
             cut_off(second),
-            missed(second, "deadline", 1),
+            missed(second, "deadline", 1) | {"error_message": "cut off at the deadline"},
         ],
         key=str,
     )

@@ -299,7 +299,7 @@ ROOMS = [
     "worker.rounds.world:LiveWorld.call",
     "worker.rounds.run:Rounds.run",
     "worker.report.hints:hint",
-    "worker.report.outcome:summary",
+    "worker.report.summary:of_run",
 ]
 # Python runs this before the program: the named function raises what it was given.
 CRASH = """

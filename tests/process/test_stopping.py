@@ -72,6 +72,12 @@ def test_a_stop_signal_lets_the_call_in_flight_end_and_reports_the_others_as_can
         "failed": 0,
         "gone": 0,
         "cancelled": 2,
+        "worst_broadcast": "clear",
+        "reason": "cancelled",
+        "hint": finished.only("broadcast.finished")["hint"],
+        "missed_endpoints": ", ".join(
+            f"{endpoint} cancelled without a call" for endpoint in three_pods.endpoints[1:]
+        ),
     }
 
 

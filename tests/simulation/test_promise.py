@@ -33,8 +33,8 @@ from worker.log.masking import Masker
 from worker.log.setup import configure, summary_line
 from worker.log.sink import Sink
 from worker.model import Answer, Broadcast, Endpoint, ResolutionFailure
-from worker.report.outcome import summary as run_summary
 from worker.report.records import BroadcastReport, RunReport
+from worker.report.summary import of_run
 from worker.rounds.ledger import LATE_ANSWER_SECONDS
 from worker.rounds.run import Rounds
 from worker.stop import Stop
@@ -269,7 +269,7 @@ def check_run(world: SimulatedWorld, run: RunReport, lines: Lines) -> None:
     stopped = [entry for entry in lines.entries if entry["event"] == "shutdown.requested"]
     assert len(stopped) == (run.stop_signal is not None)
     assert (run.stop_signal is not None) == (world.now() >= world.scenario.stop_at)
-    message = json.loads(summary_line(run_summary(run), Masker(())))
+    message = json.loads(summary_line(of_run(run, world.scenario.broadcasts), Masker(())))
     finished = [entry for entry in lines.entries if entry["event"] == "broadcast.finished"]
     for name in ("seen", "acknowledged", "failed", "gone", "cancelled"):
         assert message[name] == sum(entry[name] for entry in finished)

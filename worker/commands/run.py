@@ -26,6 +26,7 @@ from worker.model import Config
 from worker.options import Options
 from worker.report import outcome
 from worker.report.records import RunReport
+from worker.report.summary import of_run
 from worker.rounds.run import Rounds
 from worker.rounds.world import LiveWorld
 from worker.stop import Stop, Stopped, start_thread
@@ -59,8 +60,9 @@ class Run:
     def main(self) -> int:
         """Returns the exit code."""
         try:
-            run = self._broadcast_all(self._load())
-            level, summary = outcome.run_level(run), outcome.summary(run)
+            loaded = self._load()
+            run = self._broadcast_all(loaded)
+            level, summary = outcome.run_level(run), of_run(run, loaded.broadcasts)
         except ConfigInvalid as invalid:
             level, summary = "error", self._report_invalid(invalid)
         except Stopped as stopped:

@@ -18,6 +18,8 @@ from worker.words import (
     RESOLUTION_ERRORS,
     SIGNALS,
     WAITS,
+    after,
+    calls,
     meanings,
 )
 
@@ -67,9 +69,7 @@ EVENTS: tuple[EventType, ...] = (
             Field("max_failed", "integer", "`max_failed`", 2, "endpoints", "`max_failed` is set"),
             fields.DEADLINE,
         ),
-        lambda e: (
-            f"{e['method']} {e['request_url']}, at most {sentences.calls(e['concurrency'])} at once"
-        ),
+        lambda e: f"{e['method']} {e['request_url']}, at most {calls(e['concurrency'])} at once",
     ),
     EventType(
         "endpoints.resolved",
@@ -185,9 +185,7 @@ EVENTS: tuple[EventType, ...] = (
                 when="it was called",
             ),
         ),
-        lambda e: (
-            f"{sentences.endpoint(e)} is gone: no longer listed, {sentences.after(e['attempts'])}"
-        ),
+        lambda e: f"{sentences.endpoint(e)} is gone: no longer listed, {after(e['attempts'])}",
         {"attempts": 1},
     ),
     EventType(
@@ -198,6 +196,11 @@ EVENTS: tuple[EventType, ...] = (
             *fields.ENDPOINT,
             fields.ATTEMPTS,
             fields.CALL_ERROR._replace(meaning="why"),
+            fields.STATUS_CODE._replace(when="its last call got a status line"),
+            fields.ERROR_MESSAGE._replace(
+                meaning="what its last call came to",
+                when="it was called; the first 200 different ones are kept",
+            ),
             Field("listed", "boolean", "whether the last answer lists it", True),
         ),
         sentences.endpoint_failed,
@@ -208,7 +211,7 @@ EVENTS: tuple[EventType, ...] = (
         "A stop signal came before the endpoint acknowledged; or it was never called, because the "
         "name turned out not to be that of a headless Service.",
         (*fields.ENDPOINT, fields.ATTEMPTS),
-        lambda e: f"{sentences.endpoint(e)} was given up {sentences.after(e['attempts'])}",
+        lambda e: f"{sentences.endpoint(e)} was given up {after(e['attempts'])}",
         {"attempts": 0},
     ),
     EventType(
@@ -264,15 +267,15 @@ EVENTS: tuple[EventType, ...] = (
             Field(
                 "failed_endpoints",
                 "string",
-                "the first 20 endpoints that failed, as `10.1.0.9:8080 status 503, …`; with "
-                "EndpointSlices as `web-7d4b9-x2x (10.1.0.9:8080) status 503, …`",
-                "web-7d4b9-x2x (10.1.0.9:8080) status 503",
+                "the endpoints that failed: " + fields.MISSED,
+                fields.MISSED_EXAMPLE,
                 when="an endpoint failed",
             ),
             Field(
                 "not_ready_endpoints",
                 "string",
-                "the first 20 pods that are not ready, as `web-7d4b9-x2x (10.1.0.9:8080), …`",
+                "the pods that are not ready, as `web-7d4b9-x2x (10.1.0.9:8080)`, and after the "
+                "first 1,900 bytes `and 7 more`",
                 "web-7d4b9-k8m (10.1.0.12:8080)",
                 when="`not_ready` is above 0",
             ),
@@ -371,6 +374,37 @@ EVENTS: tuple[EventType, ...] = (
             *fields.BROADCASTS,
             *fields.TOTALS,
             fields.DURATION._replace(when="the command line is valid", example=17.305118),
+            Field(
+                "worst_broadcast",
+                "string",
+                "the first of those with the worst outcome; the next three fields are its own",
+                "clear-web-caches",
+                when=fields.NOT_COMPLETE,
+            ),
+            Field(
+                "reason",
+                "string",
+                "why it is not complete",
+                "some_calls_failed",
+                when=fields.NOT_COMPLETE,
+                values=REASONS,
+            ),
+            fields.HINT,
+            Field(
+                "missed_endpoints",
+                "string",
+                "its endpoints that failed, then those that were cancelled: " + fields.MISSED,
+                fields.MISSED_EXAMPLE,
+                when="an endpoint failed, or was cancelled",
+            ),
+            Field(
+                "other_broadcasts",
+                "string",
+                "the others that are not complete, the worst first, as `purge partial "
+                "(some_calls_failed)`, and after the first 900 bytes `and 7 more`",
+                "purge partial (some_calls_failed)",
+                when="there are others",
+            ),
             fields.ERROR_MESSAGE._replace(
                 meaning="why the run ended early",
                 example="configuration: /etc/a.yaml:3:3: broadcasts[0].timout: unknown key",
@@ -378,7 +412,7 @@ EVENTS: tuple[EventType, ...] = (
             ),
         ),
         sentences.run_finished,
-        {"error_message": None},
+        {"error_message": None, "broadcasts_partial": 2, "seen": 6, "acknowledged": 4, "failed": 2},
         of_one_broadcast=False,
     ),
 )

@@ -171,7 +171,13 @@ COUNTS = (
         "endpoints",
     ),
 )
+MISSED = (
+    "`10.1.0.9:8080 status 503 after 5 calls`, with EndpointSlices `web-7d4b9-x2x "
+    "(10.1.0.9:8080) status 503 after 5 calls`, and after the first 1,900 bytes `and 7 more`"
+)
+MISSED_EXAMPLE = "web-7d4b9-x2x (10.1.0.9:8080) status 503 after 5 calls"
 # Of the whole run.
+NOT_COMPLETE = "a broadcast is not complete"
 REPORTED = "the run was carried out (its exit code is neither 1 nor 2)"
 BROADCASTS = tuple(
     Field(

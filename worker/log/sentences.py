@@ -6,6 +6,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from worker.model import named
+from worker.words import OUTCOMES, after
 
 Event = MutableMapping[str, Any]  # one event as it is logged: the name of a field -> its value
 
@@ -32,15 +33,8 @@ def call_failed(e: Event) -> str:
 
 
 def endpoint_failed(e: Event) -> str:
-    return f"{endpoint(e)} was missed {after(e['attempts'])}: {e['error_type']}"
-
-
-def after(number: int) -> str:
-    return f"after {calls(number)}" if number else "without a call"
-
-
-def calls(number: int) -> str:
-    return f"{number} call{'s' * (number > 1)}"
+    cause = ": ".join(filter(None, [e["error_type"], e.get("error_message")]))
+    return f"{endpoint(e)} was missed {after(e['attempts'])}: {cause}"
 
 
 def broadcast_finished(e: Event) -> str:
@@ -66,9 +60,20 @@ def config_invalid(e: Event) -> str:
 
 
 def run_finished(e: Event) -> str:
+    """The worst broadcast first: who reads no more than this line has to know where to look."""
     if e.get("error_message"):
         return f"exit code {e['exit_code']}: {e['error_message']}"
-    return f"{e['outcome']}, exit code {e['exit_code']}: {_counts(e)}"
+    worst, text = e.get("worst_broadcast"), f"{e['outcome']}, exit code {e['exit_code']}: "
+    if not worst:
+        return text + _counts(e)
+    broadcasts = sum(e[f"broadcasts_{outcome}"] for outcome in OUTCOMES)
+    if broadcasts == 1:
+        text += _counts(e)
+    else:  # where all who are in one broadcast acknowledged, another may be without anybody
+        text += f"{e['broadcasts_complete']} of {broadcasts} broadcasts complete"
+    text += f"; {worst}: {e['reason']}"
+    others = {"Hint": "hint", "Missed": "missed_endpoints", "Others": "other_broadcasts"}
+    return text + "".join(f". {word}: {e[name]}" for word, name in others.items() if e.get(name))
 
 
 def _counts(e: Event) -> str:

@@ -33,7 +33,7 @@ NEVER_SECRET = frozenset(
     {
         *("event", "level", "timestamp", "run_id", "span_id", "error_type", "outcome", "reason"),
         *("broadcast", "request_url", "method", "discovery", "qname", "version", "signal"),
-        *("endpoint", "target_pod", "target_node", "target_uid"),
+        *("worst_broadcast", "endpoint", "target_pod", "target_node", "target_uid"),
         *("worker_namespace", "worker_job", "worker_pod", "worker_node"),
     }
 )

@@ -15,8 +15,8 @@ from worker.calls.loop import Ended
 from worker.log.sentences import WAITING
 from worker.log.setup import Log
 from worker.model import Answer, Broadcast, CallResult, Endpoint, ResolutionFailure, Target
-from worker.report.hints import hint
-from worker.report.outcome import exit_code, failed_endpoints, level, not_ready_endpoints
+from worker.report import summary
+from worker.report.outcome import level
 from worker.report.records import BroadcastReport
 from worker.rounds.schedule import Schedule
 from worker.rounds.steps import Ask, Booked, Call, Cut, Expire, Finish, Wait
@@ -277,34 +277,8 @@ def _log_report(broadcast: Broadcast, report: BroadcastReport, log: Log) -> None
             case "gone":
                 log.warning("endpoint.gone", **fields, error_type=endpoint.error_type)
             case "failed":
-                log.error(
-                    "endpoint.failed",
-                    **fields,
-                    error_type=endpoint.error_type,
-                    listed=endpoint.listed,
-                )
+                log.error("endpoint.failed", **fields, **summary.of_endpoint(endpoint))
             case "cancelled":
                 log.error("endpoint.cancelled", **fields)
     write = getattr(log, level(report))
-    write(
-        "broadcast.finished",
-        outcome=report.outcome,
-        exit_code=exit_code(report.outcome),
-        reason=report.reason,
-        seen=len(report.endpoints),
-        acknowledged=report.count_of("acknowledged"),
-        failed=report.count_of("failed"),
-        gone=report.count_of("gone"),
-        cancelled=report.count_of("cancelled"),
-        not_ready=len(report.not_ready) if broadcast.discovery == "endpointslices" else None,
-        rounds=report.rounds,
-        calls=report.calls,
-        polls=report.polls,
-        verified_seconds=report.slowest.verified_seconds if report.slowest else None,
-        responses=report.responses,
-        confirmed=report.confirmed,
-        duration_seconds=report.duration_seconds,
-        failed_endpoints=failed_endpoints(report),
-        not_ready_endpoints=not_ready_endpoints(report),
-        hint=hint(broadcast, report),
-    )
+    write("broadcast.finished", **summary.of_broadcast(broadcast, report))

@@ -1,4 +1,4 @@
-"""Exit codes, levels and the summary, from records alone."""
+"""Exit codes and levels, from records alone."""
 
 from __future__ import annotations
 
@@ -65,36 +65,3 @@ def test_exit_codes(outcomes: list[Outcome], stop_signal: int | None, exit_code:
 )
 def test_levels(changes: dict[str, Any], endpoints: list[EndpointReport], level: str) -> None:
     assert report.level(broadcast_report(*endpoints, **changes)) == level
-
-
-def test_the_summary_adds_up() -> None:
-    run = RunReport(
-        (
-            broadcast_report(ACKNOWLEDGED, outcome="complete"),
-            broadcast_report(ACKNOWLEDGED, FAILED, GONE, CANCELLED, outcome="partial"),
-            broadcast_report(FAILED, outcome="failed"),
-        ),
-        7.5,
-    )
-    assert report.summary(run) == {
-        "outcome": "failed",
-        "exit_code": 4,
-        "broadcasts_complete": 1,
-        "broadcasts_partial": 1,
-        "broadcasts_failed": 1,
-        "seen": 6,
-        "acknowledged": 2,
-        "failed": 2,
-        "gone": 1,
-        "cancelled": 1,
-        "duration_seconds": 7.5,
-    }
-    assert report.run_level(run) == "error"
-
-
-def test_the_first_20_failures_are_listed() -> None:
-    failed = [endpoint(number, "failed", "timeout") for number in range(1, 22)]
-    listed = report.failed_endpoints(broadcast_report(ACKNOWLEDGED, *failed[:20]))
-    assert listed == ", ".join(f"10.0.0.{number}:8080 timeout" for number in range(1, 21))
-    assert report.failed_endpoints(broadcast_report(*failed)) == f"{listed}, …"
-    assert report.failed_endpoints(broadcast_report(ACKNOWLEDGED, GONE)) is None

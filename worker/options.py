@@ -330,7 +330,9 @@ def _seconds(source: str, text: str) -> float | None:
 
 def _api_server(source: str, text: str) -> str:
     if text and not re.fullmatch(API_SERVER, text):
-        raise UsageError(f"{source}: expected a URL such as https://10.96.0.1:443, got {text}")
+        # It may have a password.
+        shown = f", got {text}" if re.fullmatch(r"[A-Za-z0-9.:/\[\]_-]+", text) else ""
+        raise UsageError(f"{source}: expected a URL such as https://10.96.0.1:443{shown}")
     return text
 
 

@@ -6,9 +6,11 @@ import json
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import trustme
@@ -17,7 +19,7 @@ from tests.loopback import kubernetes_api as api
 from tests.loopback.kubernetes_api import Behaviour, Json, KubernetesApi, endpointslice, pod
 from tests.loopback.nameserver import Nameserver
 from tests.loopback.pods import Pods, reply, reset
-from tests.loopback.program import ROOT, Entry, Finished, Worker
+from tests.loopback.program import ROOT, Entry, Finished, Worker, run_worker
 from tests.process.conftest import Run
 from tests.process.logbook import (
     check_log,
@@ -318,6 +320,31 @@ def test_hints_say_what_to_do_about_the_api(run: Run, server: KubernetesApi, pod
     server.always = None
     unconfirmed = run(text, "--api-server", server.url)
     assert unconfirmed.only("broadcast.finished")["hint"].startswith("settle is 0s, so nothing")
+
+
+@pytest.mark.parametrize("how", [str, quote, lambda token: b64encode(token.encode()).decode()])
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_token_that_a_proxy_repeats_is_not_shown(
+    command: str, how: Callable[[str], str], pods: Pods, tmp_path: Path
+) -> None:
+    """However it spells it, and wherever a limit cuts it off."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    token = "eyJ/" + "".join(f"{number:05}" for number in range(400))
+    (tmp_path / "token").write_text(token)
+    with KubernetesApi(context) as server:
+        server.always = api.status(401, f"what is {how(token)}? And {how(token)}?")
+        where = ("--api-server", server.url, "--service-account", str(tmp_path))
+        text = config(pods, "  settle: 0s\n")
+        finished = run_worker(tmp_path, text, *where, command=command)
+    assert finished.exit_code == 4
+    written = finished.stdout + finished.stderr
+    assert "what is ***" in written
+    for start in (0, 500, 1000, 1900):
+        assert how(token)[start : start + 40] not in written
+        assert token[start : start + 40] not in written
 
 
 @pytest.mark.parametrize("code", [403, 500])

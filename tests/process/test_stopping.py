@@ -56,6 +56,7 @@ def test_a_stop_signal_lets_the_call_in_flight_end_and_reports_the_others_as_can
             "broadcast": "clear",
             "endpoint": endpoint,
             "attempts": 0,
+            "reason": "cancelled",
         }
         for endpoint in three_pods.endpoints[1:]
     ]

@@ -227,8 +227,15 @@ def test_the_deadline_fails_who_is_not_proved(run: Run, pods: Pods) -> None:
         pods[number].script(reply(), OLD)
     finished = run(config(pods.port, more="  deadline: 2s\n"))
     assert finished.exit_code == 4
-    assert {entry["error_type"] for entry in finished.events("endpoint.failed")} == {"deadline"}
-    assert finished.only("broadcast.finished")["reason"] == "deadline"
+    lacked = 'not verified yet: expected /hash to be "new", got "old"'
+    for entry in finished.events("endpoint.failed"):
+        assert (entry["error_type"], entry["error_message"]) == ("deadline", lacked)
+    done = finished.only("broadcast.finished")
+    assert done["reason"] == "deadline"
+    assert done["hint"] == (
+        "the deadline of 2 s passed before 3 of 3 endpoints had acknowledged: endpoint.failed says "
+        "what each of them lacked; raise deadline if verify needs longer"
+    )
 
 
 def test_a_canary_that_fails_spares_the_others(run: Run, pods: Pods) -> None:
@@ -238,6 +245,8 @@ def test_a_canary_that_fails_spares_the_others(run: Run, pods: Pods) -> None:
     assert asked(pods, 1) == asked(pods, 2) == []
     done = finished.only("broadcast.finished")
     assert (done["reason"], done["failed"], done["cancelled"]) == ("canary_failed", 1, 2)
+    for entry in finished.events("endpoint.cancelled"):
+        assert (entry["attempts"], entry["reason"]) == (0, "canary_failed")
 
 
 def test_a_canary_is_proved_before_anybody_else_is_called(run: Run, pods: Pods) -> None:

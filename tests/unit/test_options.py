@@ -96,7 +96,7 @@ def usage_error(*arguments: str, **environment: str) -> str:
 FORMATS = "expected json, console, gcp or ecs, got xml"
 SERVER = "expected an IP address, or ADDRESS:PORT, got dns"
 API = "expected a URL such as https://10.96.0.1:443, got 10.0.0.1:443"
-API_WITH_PASSWORD = "expected a URL such as https://10.96.0.1:443, got https://me:pw@api"
+API_WITH_PASSWORD = "expected a URL such as https://10.96.0.1:443"
 FIVE = "expected a duration such as 10s, got 5: write 5s if seconds are meant"
 
 

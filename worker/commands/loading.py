@@ -12,6 +12,7 @@ from worker.discovery.addresses import fault_of
 from worker.discovery.api import Api, NoToken, find_api
 from worker.discovery.dns.resolvconf import ResolvConf, parse
 from worker.discovery.source import Witnesses
+from worker.log.masking import Masker
 from worker.model import Broadcast, Config
 from worker.options import DEFAULT_RESOLV_CONF, Options
 from worker.stop import Stop
@@ -31,8 +32,12 @@ def witnesses(
     options: Options,
     environment: Mapping[str, str],
     stop: Stop,
+    masker: Masker,
 ) -> Witnesses:
-    """How to reach the witnesses that the broadcasts ask. Raises Stopped and ConfigInvalid."""
+    """How to reach the witnesses that the broadcasts ask. Raises Stopped and ConfigInvalid.
+
+    `masker` learns the tokens that they are sent.
+    """
     asked = {broadcast.discovery for broadcast in broadcasts}
     conf = resolv_conf(options, stop) if "dns" in asked else None
     api = _api(options, environment, stop) if "endpointslices" in asked else None
@@ -42,7 +47,7 @@ def witnesses(
             if each.discovery == "endpointslices" and not namespace:
                 message = f"in which namespace is {service}? write {service}.NAMESPACE in its url"
                 raise Place(key=f"broadcast {each.name}").error(message)
-    return Witnesses(conf, api)
+    return Witnesses(conf, api and api._replace(hide=lambda token: masker.learn([token])))
 
 
 def _api(options: Options, environment: Mapping[str, str], stop: Stop) -> Api:

@@ -36,8 +36,8 @@ def run(options: Options, environment: Mapping[str, str], stop: Stop) -> int:
     and Stopped.
     """
     loaded = load(options, environment, stop)
-    asked = witnesses(loaded.broadcasts, options, environment, stop)
     masker, file = Masker(loaded.secrets), options.resolv_conf
+    asked = witnesses(loaded.broadcasts, options, environment, stop, masker)
     found = asked.conf.warnings if asked.conf else ()
     warnings = masked(
         [{"file": file, "line": line, "message": text} for line, text in found], masker

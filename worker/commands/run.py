@@ -88,7 +88,9 @@ class Run:
     def _load(self) -> Config:
         loaded = load(self._options, self._environment, self._stop)
         self._masker.learn(loaded.secrets)
-        self._witnesses = witnesses(loaded.broadcasts, self._options, self._environment, self._stop)
+        self._witnesses = witnesses(
+            loaded.broadcasts, self._options, self._environment, self._stop, self._masker
+        )
         return loaded
 
     def _broadcast_all(self, loaded: Config) -> RunReport:

@@ -15,6 +15,8 @@ from worker.model import JsonExpectation
 
 # A mapping whose only key is one of these stands for a value.
 REFERENCES = ("env", "file", "literal")
+# Of all that references stand for: a name of a few bytes may stand for 64 KiB.
+MAX_REFERRED_CHARACTERS = 4 * 1024 * 1024
 REFERRED = Secret("text without control characters", r"[\s\S]+")
 POINTER = r"(/([^~/]|~[01])*)*"  # RFC 6901, 3
 
@@ -78,7 +80,12 @@ def _resolve(node: Node, scope: Scope, refer: Callable[[Node, Scope], str]) -> _
             if name == "literal":
                 return plain(node.value[name].node)
             referred.append(path)
-            return refer(node, scope)
+            text = refer(node, scope)
+            scope.referred["json"] += len(text)
+            if scope.referred["json"] > MAX_REFERRED_CHARACTERS:
+                most = f"at most {MAX_REFERRED_CHARACTERS} characters"
+                raise node.error(f"all references in JSON may stand for {most}, got more")
+            return text
         return {
             name: resolve(member.node, f"{path}/{name.replace('~', '~0').replace('/', '~1')}")
             for name, member in node.value.items()

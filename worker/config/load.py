@@ -5,6 +5,7 @@ What one key can hold is decided in `keys`. Every error is found before anybody 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def load(paths: Sequence[str], environment: Mapping[str, str]) -> Config:
     for path in paths:
         with errors:
             files += _files(path)
-    scope = Scope(Path(), environment, set(), {}, {})
+    scope = Scope(Path(), environment, set(), {}, {}, {}, Counter())
     broadcasts: list[Broadcast] = []
     for file in files:
         with errors:

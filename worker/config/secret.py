@@ -60,8 +60,7 @@ class Secret(NamedTuple):
         if "env" in where:
             value = _from_environment(where["env"], node, scope)
         else:
-            with regular_file(where["file"], MAX_SECRET_BYTES, node, scope) as stream:
-                value = _without_line_end(stream.read(MAX_SECRET_BYTES))
+            value = _from_file(where["file"], node, scope)
         if problem := self._problem(value):
             raise node.error(f"expected {self.what}, got {problem}")
         return value
@@ -98,6 +97,15 @@ def _from_environment(name: str, node: Node, scope: Scope) -> str:
     # A token may be written where the name of its variable belongs: that is not shown.
     shown_name = name if re.fullmatch("[A-Z_][A-Z0-9_]{0,99}", name) else "that env names"
     raise node.error(f"the environment variable {shown_name} is not set")
+
+
+def _from_file(name: str, node: Node, scope: Scope) -> str:
+    """The file's text, which is read once, however many values it stands for."""
+    path = scope.folder / name
+    if path not in scope.texts:
+        with regular_file(name, MAX_SECRET_BYTES, node, scope) as stream:
+            scope.texts[path] = _without_line_end(stream.read(MAX_SECRET_BYTES))
+    return scope.texts[path]
 
 
 def _without_line_end(data: bytes) -> str:

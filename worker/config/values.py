@@ -7,10 +7,13 @@ A kind returns what the Broadcast needs, or raises ConfigInvalid. Which keys the
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
+from unicodedata import normalize
+from urllib.parse import unquote
 
 from worker.config.errors import Errors, Place
 from worker.config.yaml import Member, Node, join
@@ -43,8 +46,9 @@ LONGEST = "24h"
 class Scope(NamedTuple):
     """The inputs of reading beside the text, and its results beside the values.
 
-    Relative paths start at `folder`, the configuration file's. `secrets`, `names` (of broadcasts)
-    and `body_files` grow while all files are read.
+    Relative paths start at `folder`, the configuration file's. `secrets`, `names` (of broadcasts),
+    `body_files` and `texts` (of other files) grow while all files are read, and `referred` counts
+    the characters of which JSON has copies.
     """
 
     folder: Path
@@ -52,6 +56,8 @@ class Scope(NamedTuple):
     secrets: set[str]
     names: dict[str, Place]
     body_files: dict[Path, BodyFile]
+    texts: dict[Path, str]
+    referred: Counter[str]
 
 
 class Kind(Protocol):
@@ -84,9 +90,10 @@ def describe(node: Node, secret: bool = False) -> str:
 def shown(text: str) -> str:
     """The start of a text, in quotes where it would be misread without them.
 
-    Never that of a key, or of what may have a user and a password before an @.
+    Never that of a key, or of what may have a user and a password before an @, however spelt.
     """
-    if PEM in text or 0 <= text.find(":") < text.rfind("@"):
+    read = normalize("NFKC", unquote(text))
+    if PEM in text or 0 <= read.find(":") < read.rfind("@"):
         return NOT_SHOWN
     cut = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
     plain = re.fullmatch(r"\S(.*\S)?", cut) and cut.isprintable()

@@ -5,7 +5,7 @@ https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,17 +16,23 @@ class NoToken(ValueError):
     """The file of the token cannot be used. The message says why."""
 
 
+def _shown_to_nobody(_token: str) -> None:
+    pass
+
+
 class Api(NamedTuple):
     """The address, without a slash at its end, and how to be known and to know the server there.
 
     Without `token_file` requests carry no token; without `ca_file` the system trust store counts.
-    `namespace` is the worker's own, "" if it is not known.
+    `namespace` is the worker's own, "" if it is not known. `hide` is told each token before it is
+    sent: the server, or a proxy, may repeat it in a message.
     """
 
     url: str
     token_file: Path | None
     ca_file: Path | None
     namespace: str
+    hide: Callable[[str], None] = _shown_to_nobody
 
 
 def find_api(url: str, directory: str, environment: Mapping[str, str]) -> Api:

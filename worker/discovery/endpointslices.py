@@ -32,7 +32,9 @@ SLACK_SECONDS = 1.0  # after which a question that nobody waits for any more end
 MAX_RESTARTS = 5  # of a list that expires between its pages
 CHUNK_BYTES = 64 * 1024
 GZIP = b"\x1f\x8b"  # the first bytes of it (RFC 1952, 2.3.1), and no JSON's
-SHOWN_CHARACTERS = 500  # of what the API says about an error
+# Of what the API says about an error. The log shows 2,000 bytes at most, and of a token that is cut
+# off behind them the beginning is enough.
+SHOWN_CHARACTERS = 4096
 # The families to take an endpoint from, the first that it has (an endpoint has one in each slice).
 FAMILIES: dict[IpFamily, tuple[str, ...]] = {
     "auto": ("IPv4", "IPv6"),
@@ -76,7 +78,6 @@ class EndpointSlices:
         self._url = api.url + path
         self._selector = f"kubernetes.io/service-name={service}"
         self._session = self._new_session()
-        self._token = ""  # that was sent last
         self._on_loopback = _is_on_loopback(api.url)  # as for a trial without a cluster
 
     def ask(self, ends_at: float) -> Answer | ResolutionFailure:
@@ -114,8 +115,6 @@ class EndpointSlices:
 
     def _failure(self, fault: Fault) -> ResolutionFailure:
         message = f"{self._api.url} {fault}"
-        if self._token:  # a proxy may repeat what it was sent
-            message = message.replace(self._token, "***")
         return ResolutionFailure(self._qname, fault.error_type, message, fault.retry_after_seconds)
 
     # --- the list -----------------------------------------------------------------------------
@@ -170,8 +169,9 @@ class EndpointSlices:
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
         if self._api.token_file:
             try:
-                self._token = read_token(self._api.token_file)
-                headers["Authorization"] = f"Bearer {self._token}"
+                token = read_token(self._api.token_file)
+                self._api.hide(token)
+                headers["Authorization"] = f"Bearer {token}"
             except NoToken as error:
                 raise Fault("api_forbidden", f"was not asked: {error}") from None
         try:

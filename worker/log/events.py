@@ -14,7 +14,6 @@ from worker.log.fields import Field
 from worker.words import (
     DISCOVERIES,
     OUTCOMES,
-    REASONS,
     RESOLUTION_ERRORS,
     SIGNALS,
     WAITS,
@@ -208,10 +207,15 @@ EVENTS: tuple[EventType, ...] = (
     EventType(
         "endpoint.cancelled",
         ("error",),
-        "A stop signal came before the endpoint acknowledged; or it was never called, because the "
-        "name turned out not to be that of a headless Service.",
-        (*fields.ENDPOINT, fields.ATTEMPTS),
-        lambda e: f"{sentences.endpoint(e)} was given up {after(e['attempts'])}",
+        "The endpoint was given up before it acknowledged: a stop signal came; or it was never "
+        "called, since a canary failed, more than `max_failed` failed, or the name turned out not "
+        "to be that of a headless Service.",
+        (
+            *fields.ENDPOINT,
+            fields.ATTEMPTS,
+            fields.REASON._replace(meaning="why", example="canary_failed"),
+        ),
+        lambda e: f"{sentences.endpoint(e)} was given up {after(e['attempts'])}: {e['reason']}",
         {"attempts": 0},
     ),
     EventType(
@@ -223,14 +227,7 @@ EVENTS: tuple[EventType, ...] = (
         (
             Field("outcome", "string", "the result", "partial", values=OUTCOMES),
             Field("exit_code", "integer", "exit code of this broadcast alone: 0, 3 or 4", 3),
-            Field(
-                "reason",
-                "string",
-                "why it is not complete",
-                "some_calls_failed",
-                when="it is not complete",
-                values=REASONS,
-            ),
+            fields.REASON._replace(when="it is not complete"),
             *fields.COUNTS,
             Field(
                 "not_ready",
@@ -381,14 +378,7 @@ EVENTS: tuple[EventType, ...] = (
                 "clear-web-caches",
                 when=fields.NOT_COMPLETE,
             ),
-            Field(
-                "reason",
-                "string",
-                "why it is not complete",
-                "some_calls_failed",
-                when=fields.NOT_COMPLETE,
-                values=REASONS,
-            ),
+            fields.REASON._replace(when=fields.NOT_COMPLETE),
             fields.HINT,
             Field(
                 "missed_endpoints",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from worker.words import CALL_ERRORS, LEVELS, OUTCOMES, meanings
+from worker.words import CALL_ERRORS, LEVELS, OUTCOMES, REASONS, meanings
 
 Type = Literal["string", "integer", "number", "boolean"]  # as JSON calls them
 Value = str | int | float | bool
@@ -158,6 +158,7 @@ HINT = Field(
     "the method is POST, but the pods allow only GET: set method",
     when="the failures suggest something",
 )
+REASON = Field("reason", "string", "why it is not complete", "some_calls_failed", values=REASONS)
 COUNTS = (
     Field("seen", "integer", "endpoints that were listed, at any time", 3, "endpoints"),
     Field("acknowledged", "integer", "of these, acknowledged: a call met `expect`", 2, "endpoints"),
@@ -166,7 +167,7 @@ COUNTS = (
     Field(
         "cancelled",
         "integer",
-        "of these, given up at a stop signal: each has its `endpoint.cancelled`",
+        "of these, given up or never called: each has its `endpoint.cancelled`",
         0,
         "endpoints",
     ),

@@ -12,6 +12,7 @@ import contextlib
 import re
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterable, Iterator, Sequence
+from html.entities import name2codepoint
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ ESCAPES = tuple(
         r"""
           &\#[Xx]0*(?P<hex>[0-9A-Fa-f]{1,6});?
         | &\#0*(?P<decimal>[0-9]{1,7});?
-        | &(?P<name>quot|amp|lt|gt|apos);
+        | &(?P<name>[A-Za-z][A-Za-z0-9]{1,7});
         """,
         r"""
           \\u(?P<pair>[Dd][89ABab][0-9A-Fa-f]{2}\\u[Dd][C-Fc-f][0-9A-Fa-f]{2})  # RFC 8259, 7
@@ -50,21 +51,33 @@ ESCAPES = tuple(
 )
 LINE_ENDS = ESCAPES[-1]
 ESCAPED = re.compile("[%&\\\\\r\n]|[\xc2-\xf4][\x80-\xbf]")
-CHARACTERS = {"quot": '"', "amp": "&", "lt": "<", "gt": ">", "apos": "'", "n": "\n", "r": "\r"}
+# Those of HTML 4, which is what servers write, and of JSON.
+CHARACTERS = {name: chr(number) for name, number in name2codepoint.items()}
+CHARACTERS |= {"apos": "'", "n": "\n", "r": "\r"}
 
 
 class Masker:
-    """Masks the secrets that it was told of. Before that, it changes nothing."""
+    """Masks the secrets that it was told of. Before that, it changes nothing.
+
+    One thread masks, while others may tell it of more secrets.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._known: set[str] = set()
+        self._forms: list[tuple[str, str]] = []  # with their heads
+        self._heads: list[str] = []
         self.learn(secrets)
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """From now on these are masked, and no others."""
-        forms = {_spaced(form) for secret in secrets for form in _forms(secret)}
+        """From now on these are masked as well."""
+        new = set(secrets) - self._known
+        if not new:
+            return
+        forms = {_spaced(form) for secret in new for form in _forms(secret)}
         forms |= {LINE_ENDS.sub("", form) for form in forms}
-        self._forms = [(form[:HEAD_CHARACTERS], form) for form in forms]
-        self._heads = {head for head, _ in self._forms}
+        self._forms += [(form[:HEAD_CHARACTERS], form) for form in forms]
+        self._heads += {form[:HEAD_CHARACTERS] for form in forms}.difference(self._heads)
+        self._known |= new
 
     def may_find(self, text: str) -> bool:
         """False if there is certainly no secret in the text, which most lines take no more for."""
@@ -157,7 +170,9 @@ def _character(escape: re.Match[str]) -> str:
     text = escape[kind]
     if kind == "line_end":
         return ""
-    if kind in {"name", "quoted"}:
+    if kind == "name":
+        return CHARACTERS.get(text, "&")
+    if kind == "quoted":
         return CHARACTERS.get(text, text)
     if kind == "utf_8":
         return text.encode("latin-1").decode(errors="ignore") or text[0]
@@ -177,6 +192,7 @@ def _forms(secret: str) -> Iterator[str]:
     for data in spellings:
         # A pod writes it in one encoding, and it is read in another.
         yield data.decode("latin-1")
+        yield data.decode("cp1252", errors="replace")
         yield data.decode(errors="replace")
         for encode in (b64encode, urlsafe_b64encode):
             yield encode(data).decode()

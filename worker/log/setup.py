@@ -34,7 +34,8 @@ NEVER_SECRET = frozenset(
         *("event", "level", "timestamp", "run_id", "span_id", "error_type", "outcome", "reason"),
         *("broadcast", "request_url", "method", "discovery", "qname", "version", "signal"),
         *("worst_broadcast", "endpoint", "target_pod", "target_node", "target_uid"),
-        *("worker_namespace", "worker_job", "worker_pod", "worker_node"),
+        *("failed_endpoints", "missed_endpoints", "not_ready_endpoints", "other_broadcasts"),
+        *("verify", "worker_namespace", "worker_job", "worker_pod", "worker_node"),
     }
 )
 

@@ -325,6 +325,10 @@ HINTS: dict[tuple[str, Condition], str] = {
         "{acknowledged} pods acknowledged, and min_pods is {broadcast.min_pods}: "
         "scale up, raise settle to wait longer for them, or lower min_pods"
     ),
+    ("deadline", lambda f: f.broadcast.verify and not f.ended_by_run): (
+        "the deadline of {broadcast.deadline_seconds:g} s passed{too_early}{slowest}: "
+        "endpoint.failed says what each of them lacked; raise deadline if verify needs longer"
+    ),
     ("deadline", lambda f: f.ended_by_run): (
         "the run's deadline passed{too_early}: "
         "raise --deadline, or select fewer broadcasts for a run"

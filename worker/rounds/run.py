@@ -279,6 +279,6 @@ def _log_report(broadcast: Broadcast, report: BroadcastReport, log: Log) -> None
             case "failed":
                 log.error("endpoint.failed", **fields, **summary.of_endpoint(endpoint))
             case "cancelled":
-                log.error("endpoint.cancelled", **fields)
+                log.error("endpoint.cancelled", **fields, reason=report.reason)
     write = getattr(log, level(report))
     write("broadcast.finished", **summary.of_broadcast(broadcast, report))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from worker.model import Endpoint, Target
+from worker.model import CallResult, Endpoint, Target
 from worker.report.outcome import outcome_of
 from worker.report.records import BroadcastReport, EndpointReport
 from worker.rounds.books import Books, Entry
@@ -53,7 +53,8 @@ def not_ready(books: Books) -> dict[Endpoint, Target]:
 def judge(books: Books, endpoint: Endpoint, entry: Entry) -> EndpointReport:
     """The report on one endpoint."""
     verdict: Verdict = "failed"
-    error_type = entry.last.error_type if entry.last else None
+    last = entry.last
+    error_type = last.error_type if last else None
     if entry.phase == "acknowledged":
         verdict = "acknowledged"
     elif entry.gone:
@@ -62,13 +63,16 @@ def judge(books: Books, endpoint: Endpoint, entry: Entry) -> EndpointReport:
         verdict = "cancelled"
     elif books.ending == "deadline" and (books.is_owed(entry) or books.is_unproved(entry)):
         error_type = "deadline"
+        if entry.proof:
+            message = f"not verified yet: {entry.proof.missing or 'no poll has ended'}"
+            last = CallResult(endpoint, "", 0.0, error_type="deadline", error_message=message)
     elif is_gone(books, entry):
         verdict = "gone"
     listed = books.is_listed(entry)
     target = books.target(endpoint)
     seconds = entry.proof.seconds if entry.proof and verdict == "acknowledged" else None
     return EndpointReport(
-        endpoint, verdict, entry.attempts, error_type, listed, entry.last, target, seconds
+        endpoint, verdict, entry.attempts, error_type, listed, last, target, seconds
     )
 
 

@@ -26,6 +26,8 @@ def test_a_secret_file_loses_one_line_end(content: bytes, value: str, tmp_path: 
     [
         (b"x\n\n", "a value with a control character"),
         (b"x\r", "a value with a control character"),
+        (b"x\x7f", "a value with a control character"),
+        ("x\x9bm".encode(), "a value with a control character"),
         (b"\n", "an empty value"),
         (b"\xff", "a value that is not UTF-8"),
     ],
@@ -45,6 +47,33 @@ def test_a_secret_file_that_is_too_long(tmp_path: Path) -> None:
     assert messages(tmp_path, f"- name: a\n  url: {URL}\n{more}") == [
         "broadcasts.yaml:3:18: broadcasts[0].auth.bearer: expected at most 65536 bytes in "
         "secret, got more"
+    ]
+
+
+def test_a_file_that_many_values_name_is_read_once(tmp_path: Path) -> None:
+    """Else a configuration of 1 MiB may name it 40,000 times, and checking it takes ten seconds."""
+    secret = tmp_path / "secret"
+    secret.write_text("t0ken")
+    text = "".join(
+        f"- {{name: b{n}, url: '{URL}', auth: {{bearer: {{file: secret}}}}}}\n" for n in range(3)
+    )
+    broadcasts = load(tmp_path, text).broadcasts
+    first, *others = (each.exchange.auth.bearer for each in broadcasts if each.exchange.auth)
+    assert first == "t0ken"
+    assert all(other is first for other in others)
+
+
+def test_what_json_refers_to_is_bounded_in_sum(tmp_path: Path) -> None:
+    """20 KB of YAML may stand for 100 MB."""
+    (tmp_path / "secret").write_bytes(b"x" * 64 * 1024)
+    fits = ", ".join(["{file: secret}"] * 64)
+    body = one(tmp_path, f"  json: [{fits}]\n").exchange.body
+    assert isinstance(body, bytes)
+    assert len(body) > 4 * 1024 * 1024
+    more = f"  json: [{fits}]\n- name: b\n  url: {URL}\n  json: {{file: secret}}\n"
+    assert messages(tmp_path, f"- name: a\n  url: {URL}\n{more}") == [
+        "broadcasts.yaml:6:9: broadcasts[1].json: all references in JSON may stand for at most "
+        "4194304 characters, got more"
     ]
 
 

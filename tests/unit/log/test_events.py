@@ -149,8 +149,8 @@ def test_a_call_that_the_deadline_cuts_off_is_a_line_of_the_table() -> None:
         ),
         (
             "endpoint.cancelled",
-            {"endpoint": "10.0.0.7:80", "attempts": 1},
-            "10.0.0.7:80 was given up after 1 call",
+            {"endpoint": "10.0.0.7:80", "attempts": 1, "reason": "cancelled"},
+            "10.0.0.7:80 was given up after 1 call: cancelled",
         ),
         (
             "run.started",

@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from html.entities import codepoint2name
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -47,6 +48,9 @@ ENCODERS: dict[str, Callable[[str], str]] = {
     "Python, of bytes": lambda text: repr(text.encode())[2:-1],
     "JavaScript": lambda text: "".join(f"\\u{{{ord(c):x}}}" for c in text),
     "HTML": html.escape,
+    "HTML, named": lambda text: "".join(
+        f"&{codepoint2name[ord(c)]};" if ord(c) in codepoint2name else c for c in text
+    ),
     "HTML, quotes in XML": lambda text: html.escape(text).replace("&#x27;", "&apos;"),
     "HTML, decimal": lambda text: "".join(f"&#{ord(c)};" for c in text),
     "HTML, hexadecimal": lambda text: "".join(f"&#x{ord(c):05X};" for c in text),
@@ -94,6 +98,19 @@ AMBIGUOUS = re.compile("[%&\\\\]|[\xc2-\xf4][\x80-\xbf]")
 def test_each_character_may_be_encoded_otherwise(data: st.DataObject, secret: str) -> None:
     echo = mixed(data.draw, secret)
     assert Masker([secret]).mask(f"<<{echo}>>") == "<<***>>"
+
+
+def test_utf_8_that_was_read_as_windows_1252_is_masked() -> None:
+    secret = "pässwörd €5"
+    assert Masker([secret]).mask(f"<{secret.encode().decode('cp1252')}>") == "<***>"
+
+
+def test_it_learns_more_and_forgets_nothing() -> None:
+    masker = Masker(["first-secret"])
+    masker.learn(["second-secret"])
+    masker.learn(["first-secret"])
+    assert masker.mask("first-secret second-secret third-secret") == "*** *** third-secret"
+    assert masker.may_find("a second-secret")
 
 
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])

@@ -731,6 +731,12 @@ def test_the_runs_deadline_may_be_earlier_than_the_broadcasts() -> None:
     assert step(book, 10) == Cut("deadline")
 
 
+def test_the_time_that_it_has() -> None:
+    assert Ledger(BROADCAST, 100.0).deadline_seconds == BROADCAST.deadline_seconds
+    assert Ledger(BROADCAST, 100.0, 150.0).deadline_seconds == 50.0
+    assert Ledger(BROADCAST, 100.0, 90.0).deadline_seconds == 0.0
+
+
 def test_no_next_call_is_promised_that_would_come_after_the_deadline() -> None:
     book = ledger(deadline_seconds=10.0)
     tell(book, answer(0, 1), 0)

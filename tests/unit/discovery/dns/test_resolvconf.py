@@ -131,6 +131,13 @@ def test_the_last_of_search_and_domain_wins(last: str) -> None:
             ),
         ),
         ("web.corp.example.com.", ("web.corp.example.com.",)),
+        (
+            "web.evilcluster.local",
+            (
+                "web.evilcluster.local.shop.svc.cluster.local.",
+                "web.evilcluster.local.svc.cluster.local.",
+            ),
+        ),
     ],
 )
 def test_in_a_cluster_no_name_outside_its_zone_is_tried(
@@ -155,6 +162,11 @@ def test_outside_a_cluster_nothing_is_appended_and_no_short_name_tried(
     host: str, expected: tuple[str, ...], ndots: int
 ) -> None:
     assert candidates(host, ResolvConf(search=("corp.example",), ndots=ndots)) == expected
+
+
+def test_a_suffix_whose_last_labels_only_end_like_the_zones_is_not_appended() -> None:
+    conf = ResolvConf(search=("shop.svc.cluster.local", "evil-svc.cluster.local"))
+    assert candidates("web", conf) == ("web.shop.svc.cluster.local.",)
 
 
 def test_names_that_are_too_long_are_not_tried() -> None:
@@ -187,6 +199,7 @@ def test_a_name_with_as_many_dots_as_ndots_is_tried_as_it_is_first(
         ("web.a.svc.k8s.test.", ("svc.k8s.test",), "k8s.test"),
         ("WEB.corp.example.", ("svc.k8s.test",), None),
         ("web.a.svc.other.test.", ("svc.k8s.test",), None),
+        ("web.evilk8s.test.", ("svc.k8s.test",), None),
         ("Web.a.svc.Cluster.local", ("corp.example",), "cluster.local"),
         ("web-0.web.a.svc.cluster.local.", (), "cluster.local"),
         ("web", ("corp.example",), None),

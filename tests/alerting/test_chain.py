@@ -24,7 +24,7 @@ TIME = r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d \+0000 UTC"
 ENDPOINT = r"127\.\d+\.\d+\.\d+:\d+"
 LAST_RUN = (
     rf"The last run ended at {TIME}: partial \(some_calls_failed\), 2 of 3 endpoints "
-    rf"acknowledged, 1 failed, 0 gone, 0 cancelled\. Failed: {ENDPOINT} status 503\."
+    rf"acknowledged, 1 failed, 0 gone, 0 cancelled\. Failed: {ENDPOINT} status 503 after 1 call\."
 )
 GOOD_RUN = rf"The last run ended at {TIME}: complete, 3 of 3 endpoints acknowledged, 0 failed, "
 CLEAR = "clear-web-caches"
@@ -35,7 +35,7 @@ WORDS = {
         rf"Broadcast {CLEAR} in namespace NAMESPACE failed: nobody acknowledged",
         rf"The last run ended at {TIME}: failed \(all_calls_failed\), 0 of 3 endpoints "
         rf"acknowledged, 3 failed, 0 gone, 0 cancelled\. "
-        rf"Failed: ({ENDPOINT} connect_refused(, )?){{3}}\. "
+        rf"Failed: ({ENDPOINT} connect_refused after 1 call(, )?){{3}}\. "
         r"Hint: nothing listens on port \d+ of the pods\b.*",
     ),
     "Partial": (rf"Broadcast {CLEAR} in namespace NAMESPACE missed some pods", LAST_RUN),
@@ -214,7 +214,7 @@ def test_of_a_run_with_two_broadcasts_those_not_complete_are_named(chain: Chain)
     )
     assert re.fullmatch(
         rf"The last run ended at {TIME}: partial, exit code 3, 4 of 5 endpoints acknowledged, "
-        rf"1 failed, 0 gone, 0 cancelled\. Failed in {CLEAR}: {ENDPOINT} status 503\.",
+        rf"1 failed, 0 gone, 0 cancelled\. Failed in {CLEAR}: {ENDPOINT} status 503 after 1 call\.",
         told["annotations"]["description"],
     ), told["annotations"]
 

@@ -171,6 +171,7 @@ def test_a_container_that_took_its_call_and_then_stopped_is_failed_for_it_may_co
         "endpoint": endpoint,
         "attempts": 1,
         "error_type": "timeout",
+        "error_message": "no whole response in time",
         "listed": False,
     }
 

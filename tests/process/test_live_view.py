@@ -89,7 +89,7 @@ def test_the_live_line_counts_while_a_pod_keeps_the_run_waiting_and_failures_sta
     three_pods[1].script(reply(418))
     three_pods[2].script(reply(after=gate))
     failed = f"TIME error   clear: {three_pods.endpoints[1]}: answered 418 {TEAPOT}; "
-    with on_terminal(config(three_pods)) as terminal:
+    with on_terminal(config(three_pods), columns=140) as terminal:
         lines = terminal.wait_for("two results", shows("1 of 3, 1 failed"))
         bar = "━" * 6 + "╍" * 7 + "─" * 7
         assert stable(lines) == [
@@ -104,7 +104,8 @@ def test_the_live_line_counts_while_a_pod_keeps_the_run_waiting_and_failures_sta
         assert stable(terminal.shown) == [
             STARTED,
             f"{failed}not called again",
-            f"TIME error   clear: {three_pods.endpoints[1]} was missed after 1 call: status",
+            f"TIME error   clear: {three_pods.endpoints[1]} was missed after 1 call: status: "
+            f"answered 418 {TEAPOT}",
             "  clear ━━━━━━━━━━━━━╍╍╍╍╍╍╍ partial, 2 of 3  N s",
             "",
             " broadcast   outcome   endpoints   failures",
@@ -185,7 +186,7 @@ def what_a_terminal_shows(pods: Pods, width: int) -> list[str]:
     ]
 
 
-LAST = "TIME error   failed, exit code 4: 2 of 6 endpoints acknowledged, 4 failed"
+LAST = "TIME error   failed, exit code 4: 1 of 3 broadcasts complete"
 
 
 def test_at_the_end_there_is_a_table_of_broadcasts_with_failures_and_hints(
@@ -355,7 +356,7 @@ def test_control_c_leaves_a_whole_report_and_the_cursor(
         assert not terminal.cursor_hidden
         assert stable(terminal.shown)[1:] == [
             "TIME warning SIGINT: no new calls from here on",
-            f"TIME error   clear: {three_pods.endpoints[2]} was given up without a call",
+            f"TIME error   clear: {three_pods.endpoints[2]} was given up without a call: cancelled",
             f"  clear {'━' * 13}{'╍' * 7} partial, 2 of 3  N s",
             "",
             " broadcast   outcome   endpoints   failures",

@@ -35,7 +35,7 @@ def check(
         check_canaries(entry, made, polled, answers)
         check_the_next_canary(entry, report, made, answers)
     if entry.max_failed is not None:
-        check_failures(entry, made)
+        check_failures(entry, made, lines)
 
 
 def by_endpoint(calls: list[SimulatedCall]) -> defaultdict[Endpoint, list[SimulatedCall]]:
@@ -208,14 +208,19 @@ def was_listed(endpoint: Endpoint, answers: list[Believed], since: float, until:
     return all(endpoint in a.answer.endpoints for a in before + between)
 
 
-def check_failures(entry: Broadcast, made: list[SimulatedCall]) -> None:
-    """Once more than `max_failed` have used up their calls, nobody new is called."""
+def check_failures(
+    entry: Broadcast, made: list[SimulatedCall], lines: Sequence[dict[str, Any]]
+) -> None:
+    """Once more than `max_failed` have failed for good, nobody new is called."""
     assert entry.max_failed is not None
     attempts = by_endpoint(made)
     failed = sorted(
-        calls[-1].ended_at
-        for calls in attempts.values()
-        if len(calls) == entry.attempts and calls[-1].result.error_type
+        [
+            calls[-1].ended_at
+            for calls in attempts.values()
+            if len(calls) == entry.attempts and calls[-1].result.error_type
+        ]
+        + [line["at"] for line in lines if line["event"] == "verify.failed"]
     )
     if len(failed) > entry.max_failed:
         too_many_at = failed[entry.max_failed]

@@ -61,19 +61,24 @@ def config_invalid(e: Event) -> str:
 
 def run_finished(e: Event) -> str:
     """The worst broadcast first: who reads no more than this line has to know where to look."""
-    if e.get("error_message"):
-        return f"exit code {e['exit_code']}: {e['error_message']}"
-    worst, text = e.get("worst_broadcast"), f"{e['outcome']}, exit code {e['exit_code']}: "
-    if not worst:
-        return text + _counts(e)
-    broadcasts = sum(e[f"broadcasts_{outcome}"] for outcome in OUTCOMES)
-    if broadcasts == 1:
-        text += _counts(e)
-    else:  # where all who are in one broadcast acknowledged, another may be without anybody
-        text += f"{e['broadcasts_complete']} of {broadcasts} broadcasts complete"
-    text += f"; {worst}: {e['reason']}"
+    text = run_result(e)
+    if worst := e.get("worst_broadcast"):
+        text += f"; {worst}: {e['reason']}"
     others = {"Hint": "hint", "Missed": "missed_endpoints", "Others": "other_broadcasts"}
     return text + "".join(f". {word}: {e[name]}" for word, name in others.items() if e.get(name))
+
+
+def run_result(e: Event) -> str:
+    """Outcome and exit code: the whole where a table above it has the rest."""
+    if e.get("error_message"):
+        return f"exit code {e['exit_code']}: {e['error_message']}"
+    text = f"{e['outcome']}, exit code {e['exit_code']}: "
+    if not e.get("worst_broadcast"):
+        return text + _counts(e)
+    broadcasts = sum(e[f"broadcasts_{outcome}"] for outcome in OUTCOMES)
+    # Where all who are in one broadcast acknowledged, another may be without anybody.
+    several = f"{e['broadcasts_complete']} of {broadcasts} broadcasts complete"
+    return text + (several if broadcasts > 1 else _counts(e))
 
 
 def _counts(e: Event) -> str:

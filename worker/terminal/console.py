@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 from worker.log.formats import console_line, encode_line, printable
-from worker.log.sentences import NOT_CONFIRMED, Event
+from worker.log.sentences import NOT_CONFIRMED, Event, run_result
 from worker.log.sink import Sink
 from worker.log.story import CALLING, Progress, Story
 
@@ -96,6 +96,13 @@ def plain_table(story: Story) -> list[str]:
     return ["", *lines, ""] if lines else []
 
 
+def line(event: Event) -> str:
+    """The event as a line. The last one says no more than the table above it leaves out."""
+    if event["event"] == "run.finished":
+        return console_line({**event, "message": run_result(event)})
+    return console_line(event)
+
+
 def details(event: Event) -> list[str]:
     """Lines below an event's own line: where a bug happened."""
     return [printable(line) for line in event.get("stack", "").splitlines()]
@@ -114,7 +121,7 @@ class Lines:
         if event["event"] == "run.finished":
             self._write(plain_table(self._story))
         if passes:
-            self._write([console_line(event), *details(event)])
+            self._write([line(event), *details(event)])
 
     def _write(self, lines: Sequence[str]) -> None:
         for line in lines:

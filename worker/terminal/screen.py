@@ -18,12 +18,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from worker.log.formats import console_line
 from worker.log.sentences import Event
 from worker.log.sink import Sink
 from worker.log.story import Progress, Story
 from worker.stop import start_thread
-from worker.terminal.console import activity, details, status, table
+from worker.terminal.console import activity, details, line, status, table
 
 FRAME_SECONDS = 0.1
 INDENT = "  "
@@ -86,13 +85,13 @@ class Screen:
             return [self._final_line(event)]
         if not passes or (level == "info" and not name.startswith("run.")):
             return []
-        line = Text(console_line(event))
-        line.stylize("dim", 0, LEVEL_COLUMNS.start)
-        line.stylize(STYLES[level], LEVEL_COLUMNS.start, LEVEL_COLUMNS.stop)
+        text = Text(line(event))
+        text.stylize("dim", 0, LEVEL_COLUMNS.start)
+        text.stylize(STYLES[level], LEVEL_COLUMNS.start, LEVEL_COLUMNS.stop)
         if name == "run.finished":
-            line.stylize(STYLES[event["outcome"]], LEVEL_COLUMNS.stop)
-            return [*self._table(), line]
-        return [line, *(Text(line) for line in details(event))]
+            text.stylize(STYLES[event["outcome"]], LEVEL_COLUMNS.stop)
+            return [*self._table(), text]
+        return [text, *map(Text, details(event))]
 
     def _final_line(self, event: Event) -> Text:
         progress, outcome = self._story.broadcasts[event["broadcast"]], event["outcome"]

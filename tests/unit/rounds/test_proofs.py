@@ -395,6 +395,19 @@ def test_where_fewer_are_there_than_canaries_the_next_newcomer_is_one() -> None:
     assert start(book, 1.5) == [pod(3)]
 
 
+def test_who_was_held_back_is_called_though_it_is_not_ready_any_more() -> None:
+    """The list that shows that the canary was this pod lets the others in."""
+    book = Ledger(BROADCAST._replace(canary=1), 0)
+    tell(book, listing(0, 1, 2, 3), 0)
+    assert start(book, 0) == [pod(1)]
+    end(book, 0.5, 1)
+    assert start(book, 0.5) == [pod(1)]
+    end(book, 1, 1)
+    assert start(book, 1) == []
+    tell(book, listing(2, 1, 2, not_ready=(3,)), 2)
+    assert start(book, 2) == [pod(2), pod(3)]
+
+
 def until_settled(book: Ledger, now: float, *not_ready: int) -> float:
     """Answers each question with a list of pods that are not ready. Returns the time of the end."""
     while not isinstance(wanted := step(book, now), Finish):

@@ -124,4 +124,7 @@ def test_docker_stop_is_exit_143_after_the_summary(start: Start) -> None:
         "failed": 0,
         "gone": 0,
         "cancelled": 0,
+        "worst_broadcast": "clear",
+        "reason": "cancelled",
+        "hint": finished.only("broadcast.finished")["hint"],
     }
